@@ -1,0 +1,1 @@
+"""Data directories, arks, audio files and trial lists."""

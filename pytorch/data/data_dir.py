@@ -1,0 +1,147 @@
+"""Data directories: the one reader and writer of Kaldi's tables (wav.scp, utt2spk, spk2utt, feats.scp, utt2X, spk2X)."""
+
+from functools import cached_property
+from pathlib import Path
+
+from pytorch.files import whole_file
+from pytorch.program import Fail
+
+REST = None  # for read_table: the value is the rest of the line, blanks included
+
+
+def read_table(path, fields=2):
+    """Read a table whose lines are `key value`, sorted by key in byte order, each key once.
+
+    fields: how many fields a line has, 2 (-> {key: str}), more (-> {key: tuple of str}) or REST (-> {key: rest of the line})
+    Returns a dict in file order. Fails with file, line and remedy where the file breaks a rule of Kaldi's tables.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise Fail(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise Fail(f"{path}: a folder, a file was expected") from None
+    except UnicodeDecodeError as error:
+        raise Fail(f"{path}: not a text file (byte {error.start} is not UTF-8)") from None
+    if not text:
+        raise Fail(f"{path}: empty")
+    if text.startswith("\ufeff"):
+        raise Fail(f"{path}:1: starts with a byte order mark; remove it with: sed -i '1s/^\\xEF\\xBB\\xBF//' {path}")
+    lines = text.split("\n")
+    if "\r" in text:
+        number = next(number for number, line in enumerate(lines, 1) if "\r" in line)
+        raise Fail(f"{path}:{number}: Windows line ending; remove them with: sed -i 's/\\r$//' {path}")
+    if lines.pop() != "":
+        raise Fail(f"{path}:{len(lines) + 1}: the last line lacks its newline, the file may be cut off; make it anew, or add one with: echo >> {path}")
+    table = {}
+    previous = ""
+    for number, line in enumerate(lines, 1):
+        words = line.split(None, 1) if fields is REST else line.split()
+        if len(words) != (fields or 2):
+            raise _malformed(path, number, line, words, fields)
+        key = words[0]
+        if key <= previous and table:
+            raise _disorder(path, number, key, previous)
+        table[key] = words[1].rstrip() if fields is REST else words[1] if fields == 2 else tuple(words[1:])
+        previous = key
+    return table
+
+
+def _malformed(path, number, line, words, fields):
+    if not line.strip():
+        return Fail(f"{path}:{number}: blank line; remove it")
+    return Fail(f"{path}:{number}: {fields or 'two or more'} fields expected, {len(words)} found: '{line[:80]}'")
+
+
+def _disorder(path, number, key, previous):
+    if key == previous:
+        return Fail(f"{path}:{number}: '{key}' stands twice; keep one line of it")
+    return Fail(f"{path}:{number}: not sorted, '{key}' after '{previous}'; sort it with: LC_ALL=C sort -o {path} {path}")
+
+
+def write_table(path, table):
+    """Write {key: value} sorted in byte order; a value is a string, a number, or a list of words. The file appears whole or not at all."""
+    with whole_file(path) as file:
+        for key in sorted(table):
+            value = table[key]
+            if not key or key.split() != [key]:
+                raise Fail(f"{path}: {key!r} cannot be an id: empty or with blanks")
+            words = " ".join(value) if isinstance(value, (list, tuple)) else str(value)
+            if not words.strip() or "\n" in words or "\r" in words:
+                raise Fail(f"{path}: the value of '{key}' cannot be written: empty, or with a line break")
+            file.write(f"{key} {words}\n")
+
+
+def spk2utt_of(utt2spk):
+    """{utt: spk} -> {spk: [utt, ...]}, both in byte order."""
+    spk2utt = {}
+    for utt in sorted(utt2spk):
+        spk2utt.setdefault(utt2spk[utt], []).append(utt)
+    return dict(sorted(spk2utt.items()))
+
+
+def write_data_dir(path, wav_scp, utt2spk, **tables):
+    """Write a data directory: wav.scp, utt2spk, spk2utt and any further table by its name (spk2gender=…, utt2age=…)."""
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        write_table(path / name, table)
+    write_table(path / "wav.scp", wav_scp)
+    write_table(path / "spk2utt", spk2utt_of(utt2spk))
+    write_table(path / "utt2spk", utt2spk)
+
+
+class DataDir:
+    """A data directory for reading. Tables are read when asked for and checked against utt2spk."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise Fail(f"{self.path}: no such data directory")
+        if self.has("segments"):
+            raise Fail(f"{self.path}/segments: recordings cut into segments cannot be read yet; cut the audio into one file per utterance")
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    def has(self, name):
+        return (self.path / name).exists()
+
+    @cached_property
+    def utt2spk(self):
+        return read_table(self.path / "utt2spk")
+
+    @cached_property
+    def spk2utt(self):
+        return spk2utt_of(self.utt2spk)
+
+    @cached_property
+    def wav_scp(self):
+        """{utt: path of an audio file}; Fail on entries that are commands or archives."""
+        table = self.per_utt("wav.scp", REST)
+        for number, (utt, entry) in enumerate(table.items(), 1):
+            if entry.endswith("|"):
+                raise Fail(f"{self.path}/wav.scp:{number}: '{utt}' is a command; only audio files can be read yet, run the command once and name its output")
+            if ".ark:" in entry:
+                raise Fail(f"{self.path}/wav.scp:{number}: '{utt}' lies in an archive; only audio files can be read yet")
+        return table
+
+    def per_utt(self, name, fields=2):
+        """The table `name`, whose keys must be exactly the utterances of utt2spk."""
+        return self._matching(name, fields, self.utt2spk, "utt2spk")
+
+    def per_spk(self, name, fields=2):
+        """The table `name`, whose keys must be exactly the speakers."""
+        return self._matching(name, fields, self.spk2utt, "utt2spk as a speaker")
+
+    def _matching(self, name, fields, expected, where):
+        table = read_table(self.path / name, fields)
+        if table.keys() != expected.keys():
+            missing = [key for key in expected if key not in table]
+            extra = [key for key in table if key not in expected]
+            key = (missing or extra)[0]
+            here, there = (f"is in {where} but not in {name}", missing) if missing else (f"is in {name} but not in {where}", extra)
+            more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
+            raise Fail(f"{self.path}/{name}: '{key}' {here}{more}; make both from the same list")
+        return table

@@ -1,0 +1,1 @@
+"""Kaldi's features, voice activity detection and mean normalisation."""

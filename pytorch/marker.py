@@ -1,0 +1,127 @@
+"""Done-markers: a step is finished with these options on these inputs, or it did not happen.
+
+A marker is a JSON file with the options that can change the result, a fingerprint of each input and the size of each output.
+While a program works at a step it holds the marker's lock; a second one waits and then finds the work done.
+"""
+
+import fcntl
+import os
+import socket
+import sys
+from pathlib import Path
+
+from pytorch.files import read_json, write_json
+from pytorch.program import Fail
+
+NEUTRAL = {"config", "nj", "cmd", "job", "device", "overwrite", "num_threads", "num_workers"}  # cannot change a result
+
+
+def options_of(args, without=()):
+    """The options of a parsed command line that can change the result; `without` names the positional paths."""
+    return {name: value for name, value in sorted(vars(args).items()) if name not in NEUTRAL and name not in without}
+
+
+class Marker:
+    """The marker of one step.
+
+    path: where it lies, e.g. data/train/.done/make_feats.json
+    options: {name: value}; inputs: {what it is: fingerprint}, see pytorch/files.py
+    """
+
+    def __init__(self, path, options, inputs):
+        self.path = Path(path)
+        self.asked = {"options": {name: _plain(value) for name, value in options.items()}, "inputs": dict(inputs)}
+        self._lock = None
+
+    def lock(self):
+        """Hold the step until this process ends. Waits, and says so, while another process holds it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.path.with_suffix(".lock"), "a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.seek(0)
+            holder = self._lock.read().strip() or "another process"
+            print(f"{self.path.stem}: waiting for {holder}, which is at this step already", file=sys.stderr, flush=True)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        self._lock.flush()
+
+    def is_done(self, overwrite=False):
+        """True where the step is finished as asked and its outputs are whole. Fail where it was finished otherwise, unless `overwrite`."""
+        found = self._found()
+        if found is None:
+            return False
+        changes = differences(found, self.asked)
+        if changes and not overwrite:
+            what = f"{self.path.stem} was {'begun' if found['outputs'] is None else 'done'} otherwise"
+            raise Fail(f"{self.path.parent.parent}: {what}: {'; '.join(changes)}. Pass --overwrite true to do it anew")
+        if found["outputs"] is None:
+            return False
+        damaged = [name for name, size in found["outputs"].items() if _size(self.path.parent.parent / name) != size]
+        if damaged and not changes:
+            print(f"{self.path.stem}: {damaged[0]} is missing or was changed since; made anew", file=sys.stderr)
+        return not changes and not damaged and not overwrite
+
+    def matches(self):
+        """True where the step was finished exactly as asked and its outputs are whole; never fails (for parts of a step)."""
+        found = self._found()
+        if found is None or found["outputs"] is None or differences(found, self.asked):
+            return False
+        return all(_size(self.path.parent.parent / name) == size for name, size in found["outputs"].items())
+
+    def is_begun(self):
+        """True where the step was begun as asked and not finished: a long step can be taken up again."""
+        found = self._found()
+        return found is not None and found["outputs"] is None and not differences(found, self.asked)
+
+    def begin(self):
+        """Write the marker of a step under way, for steps that can be taken up again."""
+        write_json(self.path, {**self.asked, "outputs": None})
+
+    def finish(self, outputs):
+        """Write the marker. outputs: paths of the files made, all below the folder that holds the marker's folder."""
+        home = self.path.parent.parent.resolve()
+        names = {str(Path(path).resolve().relative_to(home)): _size(path) for path in outputs}
+        assert -1 not in names.values(), f"an output is missing: {names}"
+        write_json(self.path, {**self.asked, "outputs": names})
+
+    def remove(self):
+        self.path.unlink(missing_ok=True)
+
+    def _found(self):
+        try:
+            found = read_json(self.path)
+        except Fail:
+            return None
+        return found if isinstance(found, dict) and "outputs" in found else None
+
+
+def differences(found, asked):
+    """What differs between two markers, in words: the first few options by name and value, the inputs by name."""
+    words = []
+    old, new = found.get("options", {}), asked["options"]
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            words.append(f"--{name.replace('_', '-')} was {_show(old.get(name))}, now {_show(new.get(name))}")
+    old, new = found.get("inputs", {}), asked["inputs"]
+    words += [f"{name} has changed" for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    return words[:4] + ([f"and {len(words) - 4} more"] if len(words) > 4 else [])
+
+
+def _show(value):
+    return str(value).lower() if isinstance(value, bool) else "unset" if value is None else value
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _size(path):
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1

@@ -1,0 +1,165 @@
+"""What every program here shares: its failures, its options, its way to start."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Fail(Exception):
+    """A mistake of the user's: one line with the file, the line and the remedy. The program prints it and exits with status 1."""
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; raised in the main thread so that work in progress can be put away."""
+
+
+def run(main):
+    """Run main() as a program: Fail becomes one line on stderr and status 1, signals and full disks end cleanly."""
+    name = Path(sys.argv[0]).name
+    sys.stdout.reconfigure(line_buffering=True)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _raise_terminated)
+    try:
+        status = main()
+        sys.stdout.flush()
+    except Fail as error:
+        status = _say(name, error, 1)
+    except ModuleNotFoundError as error:
+        if (ROOT / (error.name or "").replace(".", "/")).exists():
+            raise
+        status = _say(name, f"{sys.executable} has no package {error.name}: run '. {ROOT}/path.sh' first, it finds or makes a Python with all", 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader (head, less) left
+        status = 141
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        status = _say(name, f"{error.filename or 'output'}: {error.strerror}", 1)
+    except KeyboardInterrupt:
+        status = _say(name, "interrupted", 130)
+    except Terminated:
+        status = _say(name, "terminated", 143)
+    sys.exit(status)
+
+
+def _raise_terminated(signum, frame):
+    signal.signal(signum, signal.SIG_IGN)
+    raise Terminated
+
+
+def _say(name, message, status):
+    print(f"{name}: {message}", file=sys.stderr)
+    return status
+
+
+def commit():
+    """The commit this code stands at, `-dirty` with uncommitted changes, `unknown` outside git."""
+    describe = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+# ---- options
+
+
+def boolean(text):
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"true or false expected, not '{text}'")
+    return text == "true"
+
+
+def positive_int(text):
+    return _number(text, int, lambda x: x > 0, "a whole number above 0")
+
+
+def count(text):
+    return _number(text, int, lambda x: x >= 0, "a whole number, 0 or more")
+
+
+def positive_float(text):
+    return _number(text, float, lambda x: 0 < x < float("inf"), "a number above 0")
+
+
+def non_negative_float(text):
+    return _number(text, float, lambda x: 0 <= x < float("inf"), "a number, 0 or more")
+
+
+def finite_float(text):
+    return _number(text, float, lambda x: abs(x) < float("inf"), "a number")
+
+
+def fraction(text):
+    return _number(text, float, lambda x: 0 <= x <= 1, "a number from 0 to 1")
+
+
+def _number(text, kind, accept, expected):
+    try:
+        value = kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{expected} expected, not '{text}'") from None
+    if not accept(value):
+        raise argparse.ArgumentTypeError(f"{expected} expected, not '{text}'")
+    return value
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action):
+        if not action.option_strings or action.default in (None, "", argparse.SUPPRESS) or action.help == argparse.SUPPRESS:
+            return action.help
+        shown = str(action.default).lower() if isinstance(action.default, bool) else action.default
+        return f"{action.help} (default: {shown})"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with the rules of the house: the module docstring is the help; `--a=b`, `--a b`, `--a_b` are equal; no abbreviations;
+    `--config f` reads Kaldi-style files (one `--name=value` per line, `#` comments) that the command line overrides; exit status 2."""
+
+    def __init__(self, doc):
+        super().__init__(description=doc.strip(), formatter_class=_HelpFormatter, allow_abbrev=False)
+        self.add_argument("--config", action="append", metavar="FILE", help="file of options, one --name=value per line; the command line wins")
+
+    def parse_args(self, argv=None):
+        argv = [_hyphens(word) for word in (sys.argv[1:] if argv is None else argv)]
+        from_files = []
+        for place, word in enumerate(argv):
+            if word == "--":
+                break
+            if word == "--config" and place + 1 < len(argv):
+                from_files += self._read_config(argv[place + 1])
+            elif word.startswith("--config="):
+                from_files += self._read_config(word.partition("=")[2])
+        return super().parse_args(from_files + argv)
+
+    def _read_config(self, path):
+        try:
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            self.error(f"--config {path}: {getattr(error, 'strerror', None) or 'not a text file'}")
+        words = []
+        for number, line in enumerate(lines, 1):
+            line = line.partition("#")[0].strip()
+            if not line:
+                continue
+            name, equals, value = line.partition("=")
+            name = _hyphens(name.strip())
+            if not name.startswith("--") or not equals:
+                self.error(f"{path}:{number}: --name=value expected, not '{line}'")
+            if name not in self._option_string_actions or name == "--config":
+                self.error(f"{path}:{number}: {self.prog} has no option {name}")
+            words.append(f"{name}={value.strip()}")
+        return words
+
+
+def _hyphens(word):
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value

@@ -1,0 +1,1 @@
+"""The page of an experiment: what is read, drawn and written."""

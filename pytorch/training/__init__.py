@@ -1,0 +1,1 @@
+"""Training: what a batch holds, the loop, its state on disk, validation."""

@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Decide which frames are voiced, by their energy as Kaldi does.
+
+Reads   <data>/{feats.scp,feats.json}   column 0 must be an energy: mfcc, or fbank with --use-energy true
+Writes  <data>/vad.ark, vad.scp         a vector of 0 and 1 for each utterance; vad.json, the settings
+e.g.    steps/compute_vad.py --config conf/vad.conf data/train
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from pytorch.data.data_dir import DataDir
+from pytorch.files import need_file, read_json, sha256, write_json
+from pytorch.jobs import Shards, add_job_options
+from pytorch.marker import Marker, options_of
+from pytorch.program import Fail, Parser, boolean, count, finite_float, fraction, run
+from pytorch.progress import track
+
+
+def parse_args():
+    parser = Parser(__doc__)
+    parser.add_argument("data", type=Path, help="data directory with features")
+    parser.add_argument("--vad-energy-threshold", type=finite_float, default=5.0, help="constant of the threshold of the log energy")
+    parser.add_argument("--vad-energy-mean-scale", type=finite_float, default=0.5, help="share of the utterance's mean log energy in the threshold")
+    parser.add_argument("--vad-frames-context", type=count, default=0, help="frames to each side that take part in a decision")
+    parser.add_argument("--vad-proportion-threshold", type=fraction, default=0.6, help="share of these frames above the threshold that makes a frame voiced")
+    parser.add_argument("--overwrite", type=boolean, default=False, help="decide anew where other decisions are there")
+    add_job_options(parser)
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    data = DataDir(args.data)
+    need_file(data / "feats.scp", f"make it with steps/make_feats.py {data.path}")
+    settings = read_json(data / "feats.json")
+    if not settings["use_energy"] and settings["feature"] != "mfcc":
+        raise Fail(f"{data / 'feats.json'}: column 0 of these features is no energy; make them with --use-energy true, or use mfcc")
+    options = options_of(args, without=("data",))
+    inputs = {name: sha256(data / name) for name in ("feats.scp", "feats.json")}
+    shards = Shards(args, Marker(data / ".done/compute_vad.json", options, inputs), data.path, "vad")
+    if shards.is_done():
+        print(f"compute_vad: the decisions of {data.path} are there")
+        return
+    shards.work(lambda share: decide(data, share(list(data.utt2spk)), args, shards), log_folder=data / "log")
+    if shards.is_worker:
+        return
+
+    counts = {utt: tuple(map(int, words.split())) for utt, words in shards.join_tables("voiced").items()}
+    write_json(data / "vad.json", options)
+    shards.finish(list(data.utt2spk), [data / "vad.json"])
+    voiced, total = (sum(column) for column in zip(*counts.values(), strict=True))
+    silent = [utt for utt, (voiced_here, _) in counts.items() if voiced_here == 0]
+    print(f"compute_vad: {data.path}: {100 * voiced / total:.1f} % of {total} frames are voiced")
+    if silent:
+        print(f"compute_vad: warning: {len(silent)} utterances have no voiced frame: {', '.join(silent[:5])}", file=sys.stderr)
+
+
+def decide(data, utts, args, shards):
+    from pytorch.data.ark import ArkReader, ArkWriter
+    from pytorch.features.vad import energy_vad
+
+    feats = ArkReader(data / "feats.scp")
+    counts = {}
+    with ArkWriter(shards.ark, shards.scp) as ark:
+        for utt in track(utts, len(utts), "utterances"):
+            vad = energy_vad(
+                feats.column(utt, 0), args.vad_energy_threshold, args.vad_energy_mean_scale, args.vad_frames_context, args.vad_proportion_threshold
+            )
+            ark.write(utt, vad)
+            counts[utt] = f"{int(vad.sum())} {len(vad)}"
+    shards.write_table("voiced", counts)
+
+
+if __name__ == "__main__":
+    run(main)

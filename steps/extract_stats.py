@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Describe each utterance by the mean and standard deviation of its features: the training-free baseline that a network has to beat.
+
+Reads   <data>/{utt2spk,feats.scp,feats.json,vad.scp}
+Writes  <out>/xvector.ark, xvector.scp, xvector.json: as steps/extract.py does, of twice the features' dimension
+e.g.    steps/extract_stats.py data/test exp/stats/test
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from pytorch.data.data_dir import DataDir
+from pytorch.files import need_file, read_json, sha256, write_json
+from pytorch.jobs import Shards, add_job_options
+from pytorch.marker import Marker
+from pytorch.program import Parser, boolean, run
+from pytorch.progress import track
+
+
+def parse_args():
+    parser = Parser(__doc__)
+    parser.add_argument("data", type=Path, help="data directory with features")
+    parser.add_argument("out", type=Path, help="folder of the vectors, made")
+    parser.add_argument("--voiced", type=boolean, default=True, help="only the frames that vad.scp calls voiced")
+    parser.add_argument("--overwrite", type=boolean, default=False, help="make anew where others are there")
+    add_job_options(parser)
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    data = DataDir(args.data)
+    need_file(data / "feats.scp", f"make it with steps/make_feats.py {data.path}")
+    if args.voiced:
+        need_file(data / "vad.scp", f"make it with steps/compute_vad.py {data.path}, or pass --voiced false")
+    tables = ["utt2spk", "feats.scp", "feats.json"] + (["vad.scp", "vad.json"] if args.voiced else [])
+    inputs = {name: sha256(data / name) for name in tables}
+    shards = Shards(args, Marker(args.out / ".done/extract_stats.json", {"voiced": args.voiced}, inputs), args.out, "xvector")
+    if shards.is_done():
+        print(f"extract_stats: the vectors in {args.out} are there")
+        return
+    shards.work(lambda share: describe(data, args.voiced, share, shards), log_folder=args.out / "log")
+    if shards.is_worker:
+        return
+    write_json(args.out / "xvector.json", {"experiment": "mean and standard deviation", "features": read_json(data / "feats.json"), **inputs})
+    shards.finish(list(data.utt2spk), [args.out / "xvector.json"])
+    print(f"extract_stats: {len(data.utt2spk)} vectors of {data.path} in {args.out}")
+
+
+def describe(data, voiced, share, shards):
+    import numpy as np
+
+    from pytorch.data.ark import ArkWriter
+    from pytorch.data.frames import Frames
+
+    frames = Frames(data, voiced)
+    frames.need_length(2, f"remove them from {data.path}")
+    indices = share(range(len(frames.utts)))
+    with ArkWriter(shards.ark, shards.scp) as ark:
+        for index in track(indices, len(indices), "utterances"):
+            matrix = frames.whole(index).astype(np.float64)
+            ark.write(frames.utts[index], np.concatenate([matrix.mean(0), matrix.std(0)]))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""Train a network to tell the speakers of a data directory apart.
+
+Reads   <data>/{utt2spk,feats.scp,feats.json,vad.scp}   features, by memory map; --valid: the same of other speakers, and `trials`
+Writes  <exp>/{cmd,opts.json,model.json}                what is trained, on what, how
+        <exp>/epoch-NNN.safetensors, best, final        weights after each epoch; the epoch with the lowest validation EER; the last
+        <exp>/train.tsv, tensorboard/, state/           figures of each epoch; the state from which a killed training goes on
+e.g.    steps/train.py --valid data/valid --loss aam --epochs 30 data/train exp/xvector
+        tensorboard --logdir exp/xvector/tensorboard
+"""
+
+import argparse
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from pytorch.data.data_dir import DataDir
+from pytorch.files import need_file, sha256, whole_file, write_json
+from pytorch.jobs import submit_alone
+from pytorch.marker import Marker, options_of
+from pytorch.models import MODELS, parse_model_args
+from pytorch.program import Fail, Parser, boolean, commit, count, fraction, non_negative_float, positive_float, positive_int, run
+from pytorch.progress import clock
+
+
+def parse_args():
+    parser = Parser(__doc__)
+    parser.add_argument("data", type=Path, help="training data directory")
+    parser.add_argument("exp", type=Path, help="experiment directory, made")
+    parser.add_argument("--valid", type=Path, help="validation data directory: held-out speakers, with trials")
+    parser.add_argument("--model", choices=MODELS, default="xvector", help="network")
+    parser.add_argument("--model-args", default="", help="arguments of the network, 'name=value name=value'; a wrong one lists them all")
+    parser.add_argument("--loss", choices=("softmax", "aam"), default="aam", help="loss: softmax, or additive angular margin")
+    parser.add_argument("--scale", type=positive_float, default=30.0, help="aam: scale of the cosines")
+    parser.add_argument("--margin", type=non_negative_float, default=0.2, help="aam: margin, radians")
+    parser.add_argument("--margin-warmup-epochs", type=non_negative_float, default=5.0, help="aam: epochs over which the margin grows from 0")
+    parser.add_argument("--cmn", choices=("mean", "none"), default="mean", help="subtract the mean of what the network sees (crop, utterance)")
+    parser.add_argument("--voiced", type=boolean, default=True, help="only frames that vad.scp calls voiced")
+    parser.add_argument("--epochs", type=positive_int, default=30, help="number of epochs")
+    parser.add_argument("--steps-per-epoch", type=count, default=0, help="steps of an epoch; 0: as many as the utterances fill")
+    parser.add_argument("--batch-size", type=positive_int, default=64, help="crops in a batch; lower it when memory runs out")
+    parser.add_argument("--min-frames", type=positive_int, default=200, help="shortest crop, frames; each batch has one length")
+    parser.add_argument("--max-frames", type=positive_int, default=400, help="longest crop, frames; shorter utterances are repeated")
+    parser.add_argument("--sampler", choices=("utterance", "speaker"), default="utterance", help="each utterance, or each speaker, equally often")
+    parser.add_argument("--optimizer", choices=("adamw", "adam", "sgd"), default="adamw", help="optimiser")
+    parser.add_argument("--lr", type=positive_float, default=1e-3, help="peak learning rate")
+    parser.add_argument("--weight-decay", type=non_negative_float, default=1e-2, help="weight decay")
+    parser.add_argument("--momentum", type=fraction, default=0.9, help="sgd: momentum")
+    parser.add_argument("--schedule", choices=("cosine", "exponential", "constant"), default="cosine", help="learning rate over the steps")
+    parser.add_argument("--warmup-steps", type=count, default=50, help="steps over which the learning rate grows")
+    parser.add_argument("--final-lr-share", type=fraction, default=0.01, help="learning rate at the end, share of the peak")
+    parser.add_argument("--clip-grad", type=non_negative_float, default=5.0, help="largest norm of the gradient; 0: any")
+    parser.add_argument("--max-bad-steps", type=positive_int, default=10, help="steps in a row without a finite loss and gradient that end the training")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 autocast where the hardware has it, else fp32")
+    parser.add_argument("--keep-last", type=count, default=0, help="weights of how many epochs to keep beside the best; 0: all")
+    parser.add_argument("--seed", type=count, default=1, help="of the initial weights and the batches")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--num-workers", type=count, default=0, help="processes that read batches ahead; 0: none")
+    parser.add_argument("--num-threads", type=count, default=0, help="threads of a CPU training; 0: one for each core")
+    parser.add_argument("--overwrite", type=boolean, default=False, help="begin anew where other options or data were trained on")
+    parser.add_argument("--cmd", help="runner: train as a job of its own, log in <exp>/log/train.log")
+    parser.add_argument("--job", type=positive_int, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    model_args = parse_model_args(args.model_args)
+    if args.min_frames > args.max_frames:
+        raise Fail(f"--min-frames {args.min_frames}: more than --max-frames {args.max_frames}")
+    data = DataDir(args.data)
+    valid = DataDir(args.valid) if args.valid else None
+    classes = sorted(data.spk2utt)
+    if len(classes) < 2:
+        raise Fail(f"{data / 'utt2spk'}: one speaker only; two or more are needed to tell apart")
+    if valid and (shared := data.spk2utt.keys() & valid.spk2utt.keys()):
+        raise Fail(f"{valid.path}: the speaker '{min(shared)}' is also in {data.path} ({len(shared)} such); validation needs speakers of its own")
+
+    marker = Marker(args.exp / ".done" / "train.json", options_of(args, without=("data", "exp", "valid")), fingerprints(data, valid, args.voiced))
+    if args.cmd and not args.job:
+        if marker.is_done(args.overwrite):
+            print(f"train: {args.exp} is trained already")
+        else:
+            submit_alone(args, args.exp / "log")
+        return
+    marker.lock()
+    if marker.is_done(args.overwrite):
+        print(f"train: {args.exp} is trained already")
+        return
+
+    import torch
+
+    from pytorch.data.frames import Frames
+    from pytorch.device import choose_device
+    from pytorch.experiment import write_settings
+    from pytorch.losses import build_loss
+    from pytorch.models import build_model
+    from pytorch.training.batches import Crops
+    from pytorch.training.loop import Network, train
+    from pytorch.training.validation import Validation
+
+    device = choose_device(args.device)
+    if args.num_threads:
+        torch.set_num_threads(args.num_threads)
+    frames = Frames(data, args.voiced)
+    torch.manual_seed(args.seed)
+    model = build_model(args.model, frames.dim, model_args)
+    frames.need_length(1, "remove them from the data directory")
+    if args.min_frames < model.min_frames:
+        raise Fail(f"--min-frames {args.min_frames}: {args.model} needs {model.min_frames} or more")
+    number = {spk: place for place, spk in enumerate(classes)}
+    crops = Crops(
+        frames, [number[data.utt2spk[utt]] for utt in frames.utts], args.batch_size, args.min_frames, args.max_frames,
+        args.sampler, args.steps_per_epoch, args.seed,
+    )  # fmt: skip
+    validation = Validation(valid, args.voiced, args.cmn, frames.settings, model.min_frames) if valid else None
+    with torch.no_grad():
+        in_dim = model.eval()(torch.zeros(1, args.min_frames, frames.dim)).shape[1]
+    network = Network(model, build_loss(args.loss, in_dim, len(classes), args.scale, args.margin))
+    begin(args, marker)
+    write_settings(args.exp, settings_of(args, model_args, frames, classes))
+    short = int((frames.lengths < args.max_frames).sum())
+    print(
+        f"train: {args.model}, {sum(p.numel() for p in model.parameters()):,} parameters, on {device}; "
+        f"{len(frames.utts)} utterances of {len(classes)} speakers, {short} shorter than {args.max_frames} frames (repeated where a crop is longer); "
+        f"{args.epochs} epochs of {crops.steps_per_epoch} steps",
+        flush=True,
+    )
+    rows = train(args.exp, network, crops, validation, args, device)
+    best = int((args.exp / "best").read_text())
+    marker.finish([args.exp / name for name in ("model.json", "final", "best", f"epoch-{best:03d}.safetensors")])
+    shutil.rmtree(args.exp / "state")
+    eer = rows[best - 1]["valid_eer"]
+    found = f", valid EER {100 * eer:.2f} %" if eer is not None else ""
+    print(f"train: {args.exp} done, {clock(sum(row['seconds'] for row in rows))}, best epoch {best}{found}")
+
+
+def fingerprints(data, valid, voiced):
+    """What the result depends on: hashes of all tables read."""
+    names = ["utt2spk", "feats.scp", "feats.json"] + (["vad.scp", "vad.json"] if voiced else [])
+    found = {}
+    for folder in filter(None, (data, valid)):
+        for name in names + (["trials"] if folder is valid else []):
+            remedy = {"trials": f"draw them with utils/make_trials.py {folder.path}", "vad.scp": "make it with steps/compute_vad.py, or pass --voiced false"}
+            found[f"{folder.path}/{name}"] = sha256(need_file(folder / name, remedy.get(name, "make it with steps/make_feats.py" if "feats" in name else "")))
+    return found
+
+
+def begin(args, marker):
+    """Take up a training under way with the same options and data, or clear the folder and start one."""
+    if args.overwrite or not marker.is_begun():
+        marker.remove()
+        for old in (args.exp / "best", args.exp / "final", args.exp / "train.tsv", *args.exp.glob("epoch-*.safetensors")):
+            old.unlink(missing_ok=True)
+        for folder in ("state", "tensorboard"):
+            shutil.rmtree(args.exp / folder, ignore_errors=True)
+        marker.begin()
+    write_json(args.exp / "opts.json", {"commit": commit(), "python": sys.version.split()[0], **marker.asked})
+    with whole_file(args.exp / "cmd") as file:
+        file.write(shlex.join(sys.argv) + "\n")
+
+
+def settings_of(args, model_args, frames, classes):
+    return {
+        "model": args.model,
+        "args": model_args,
+        "feat_dim": frames.dim,
+        "features": frames.settings,
+        "cmn": args.cmn,
+        "voiced": args.voiced,
+        "loss": {"name": args.loss, "scale": args.scale, "margin": args.margin} if args.loss == "aam" else {"name": args.loss},
+        "classes": classes,
+        "commit": commit(),
+    }
+
+
+if __name__ == "__main__":
+    run(main)

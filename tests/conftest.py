@@ -1,0 +1,44 @@
+"""What the tests share: the root, one torch thread, the golden data, the optional corpora."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["LC_ALL"] = "C"
+
+
+@pytest.fixture(scope="session")
+def root():
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Kaldi's own outputs; README.txt there tells the flags."""
+    return ROOT / "tests" / "kaldi_golden"
+
+
+@pytest.fixture(scope="session")
+def corpora():
+    """Folder of real corpora, named by $CORPORA; tests that need it are skipped without it."""
+    folder = Path(os.environ.get("CORPORA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no corpora: name their folder with CORPORA=/path")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def program():
+    """program("steps/eer.py", arg, …, cwd=…, env=…) runs one of ours -> CompletedProcess with text output"""
+
+    def run(name, *args, **more):
+        command = [sys.executable, str(ROOT / name), *map(str, args)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, **more)
+
+    return run

@@ -1,0 +1,129 @@
+"""The recipes from recording to EER, whole and stage by stage, interrupted and taken up again."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ("--num-speakers", "16", "--epochs", "2")
+
+
+def run(recipe, folder, *words, **more):
+    command = ["bash", ROOT / "egs" / recipe / "run.sh", "--data", folder / "data", "--exp", folder / "exp", *words]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, **more)
+
+
+def scores_of(folder, seed=1):
+    return [(folder / "exp" / name / "test/scores").read_bytes() for name in (f"xvector_seed{seed}", "stats")]
+
+
+def eer_of(folder, seed=1):
+    return json.loads((folder / f"exp/xvector_seed{seed}/test/eer.json").read_text())["eer"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """egs/mini/v1 run once, small."""
+    folder = tmp_path_factory.mktemp("mini")
+    result = run("mini/v1", folder, *SMALL)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_mini_runs_from_nothing_to_a_report(whole):
+    assert 0 < eer_of(whole) < 0.5
+    assert (whole / "exp/xvector_seed1/report.html").stat().st_size > 10000
+    speakers = [{line.split()[1] for line in (whole / f"data/{name}/utt2spk").read_text().splitlines()} for name in ("train", "valid", "test")]
+    assert sum(map(len, speakers)) == len(set.union(*speakers)) == 16
+
+
+def test_a_second_run_does_nothing_and_a_stage_alone_gives_the_same(whole):
+    before, stamps = scores_of(whole), {path: path.stat().st_mtime_ns for path in whole.rglob("*.ark")}
+    assert run("mini/v1", whole, *SMALL).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("*.ark")} == stamps
+    for name in ("test/xvector.scp", "test/scores", "test/eer.json"):
+        (whole / "exp/xvector_seed1" / name).unlink()
+    assert run("mini/v1", whole, *SMALL, "--stage", "4").returncode == 0
+    assert scores_of(whole) == before
+
+
+@pytest.mark.parametrize("nj", [1, 4])
+def test_the_number_of_jobs_changes_no_score(whole, tmp_path, nj):
+    assert run("mini/v1", tmp_path, *SMALL, "--nj", nj).returncode == 0
+    assert scores_of(tmp_path) == scores_of(whole)
+
+
+def test_a_changed_option_stops_until_overwrite(whole):
+    result = run("mini/v1", whole, "--num-speakers", "16", "--epochs", "3", "--stage", "3", "--stop-stage", "3")
+    assert result.returncode == 1
+    assert "--epochs was 2, now 3" in result.stderr + result.stdout
+    assert eer_of(whole)
+
+
+def test_a_mistyped_option_of_a_recipe_is_status_2(whole):
+    for words in (["--epoch", "2"], ["--nj", "two"], ["--overwrite", "yes"], ["--seed"]):
+        result = run("mini/v1", whole, *words)
+        assert result.returncode == 2
+        assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stage", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_in_any_stage_and_started_again_it_ends_with_the_same_scores(whole, tmp_path, stage, number):
+    if stage > 1:
+        assert run("mini/v1", tmp_path, *SMALL, "--stop-stage", stage - 1).returncode == 0
+    command = ["bash", ROOT / "egs/mini/v1/run.sh", "--data", tmp_path / "data", "--exp", tmp_path / "exp", *SMALL, "--stage", stage]
+    process = subprocess.Popen(list(map(str, command)), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep({1: 2, 2: 3, 3: 7, 4: 4, 5: 0.6, 6: 0.6}[stage])
+    if number == signal.SIGTERM:
+        process.terminate()  # run.sh alone; it ends its steps itself
+    else:
+        os.killpg(process.pid, number)
+    assert process.wait() != 0 or stage > 4  # the last stages may have been done already
+    assert run("mini/v1", tmp_path, *SMALL).returncode == 0
+    assert scores_of(tmp_path) == scores_of(whole)
+
+
+def test_an4_asks_for_its_corpus(tmp_path):
+    result = run("an4/v1", tmp_path)
+    assert result.returncode == 1
+    assert "--corpus DIR is needed" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def an4(corpora, tmp_path_factory):
+    if not (corpora / "an4").is_dir():
+        pytest.skip(f"no AN4 in {corpora}")
+    folder = tmp_path_factory.mktemp("an4")
+    result = run("an4/v1", folder, "--corpus", corpora / "an4", "--stop-stage", "2")
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_an4_holds_out_20_test_and_6_validation_speakers_and_tries_all_their_target_pairs(an4):
+    tables = {name: dict(line.split() for line in (an4 / f"data/{name}/utt2spk").read_text().splitlines()) for name in ("train", "valid", "test")}
+    speakers = {name: set(table.values()) for name, table in tables.items()}
+    assert (len(speakers["valid"]), len(speakers["test"])) == (6, 20)
+    assert not speakers["train"] & (speakers["valid"] | speakers["test"])
+    trials = [line.split() for line in (an4 / "data/test/trials").read_text().splitlines()]
+    of = tables["test"]
+    counts = {spk: list(of.values()).count(spk) for spk in speakers["test"]}
+    targets = [trial for trial in trials if trial[2] == "target"]
+    nontargets = [trial for trial in trials if trial[2] == "nontarget"]
+    assert len(targets) == sum(n * (n - 1) // 2 for n in counts.values()) <= len(nontargets)
+    assert all((of[a] == of[b]) == (label == "target") for a, b, label in trials)
+    same_sex = sum(of[a][0] == of[b][0] for a, b, _ in nontargets)
+    assert 0 < same_sex < len(nontargets)
+
+
+@pytest.mark.long
+def test_the_network_beats_the_baseline_on_an4(an4, corpora):
+    assert run("an4/v1", an4, "--corpus", corpora / "an4", "--stage", "3").returncode == 0
+    baselines = [json.loads((an4 / f"exp/stats/test/eer{variant}.json").read_text())["eer"] for variant in ("", "_raw")]
+    assert eer_of(an4) < min(baselines) - 0.01
