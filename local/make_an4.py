@@ -20,6 +20,7 @@ from pytorch.files import need_file, sha256, sha256_of_sizes
 from pytorch.marker import Marker
 from pytorch.program import Fail, Parser, boolean, run
 
+SETS = ("train", "valid", "test")
 LISTS = ("an4_train", "an4_test")
 TABLES = ("wav.scp", "utt2spk", "spk2utt", "spk2gender", "text")
 
@@ -45,8 +46,10 @@ def main():
         print(f"make_an4: {args.out} is prepared")
         return
 
+    marker.claim([args.out / name / "utt2spk" for name in SETS], args.overwrite)
+    marker.begin()
     text = read_transcriptions(args.corpus)
-    for name in ("train", "valid", "test"):
+    for name in SETS:
         utts = {utt: row for utt, row in recordings.items() if set_of(row[0], held_out) == name}
         write_data_dir(
             args.out / name,
@@ -56,7 +59,7 @@ def main():
             text={utt: text.get(path.stem, "<unknown>") for utt, (_, path) in utts.items()},
         )
         print(f"make_an4: {args.out / name}: {len(utts)} utterances of {len({spk for spk, _ in utts.values()})} speakers")
-    marker.finish(args.out / name / table for name in ("train", "valid", "test") for table in TABLES)
+    marker.finish(args.out / name / table for name in SETS for table in TABLES)
 
 
 def read_fileids(corpus):

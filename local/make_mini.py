@@ -117,7 +117,7 @@ class Session:
     high_hz: float
     noise_slope_db: float  # per octave
     snr_db: float
-    level_db: float  # below full scale
+    level_db: float  # RMS; full scale is 0
 
 
 @dataclass
@@ -153,8 +153,9 @@ def main():
     import numpy as np
 
     check_espeak()
-    marker.remove()
     sets = describe_speakers(args.num_speakers, args.seed)
+    marker.claim([out / name / "utt2spk" for name in sets], args.overwrite)
+    marker.begin()
     withdraw_tables(out, sets)
     utterances = make_wavs(out, sets, args)
     remove_strays(out, {utterance.wav for utterance in utterances})
@@ -321,7 +322,8 @@ def start_worker(parent):
     """Make a process of the pool quiet, able to find espeak-ng's data, and mortal."""
     import espeakng_loader
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends the work
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(espeakng_loader.get_data_path())  # espeak-ng cuts a path after 160 characters; "." always fits
     threading.Thread(target=leave_with, args=(parent,), daemon=True).start()
@@ -394,7 +396,7 @@ def withdraw_tables(out, sets):
 def remove_strays(out, wavs):
     """Remove recordings of an older corpus, and unfinished ones of a run that was killed."""
     for path in (out / "wav").glob("[mf][0-9]*/*"):
-        if path not in wavs and re.fullmatch(r"\.?[mf]\d+-[ab]-\d+\.wav(\.\d+\.tmp)?", path.name):
+        if path not in wavs and re.fullmatch(r"[mf]\d+-[ab]-\d+\.wav|\.[mf]\d+-[ab]-\d+\.wav\..*tmp", path.name):
             path.unlink()
     for folder in (out / "wav").glob("[mf][0-9]*"):
         if not any(folder.iterdir()):

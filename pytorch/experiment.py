@@ -44,10 +44,11 @@ class Experiment:
     def check_features(self, settings, where):
         """Fail where features with other settings than the network's are offered to it."""
         own = self.settings["features"]
-        for name in sorted(own.keys() | settings.keys()):
+        settings = settings if isinstance(settings, dict) else {}
+        for name in {**own, **settings}:
             if own.get(name) != settings.get(name):
-                option = f"--{name.replace('_', '-')}"
-                raise Fail(f"{where}: made with {option} {settings.get(name)}, {self.path} was trained on {own.get(name)}; make the features anew")
+                here, there = (json.dumps(side.get(name)).strip('"') for side in (settings, own))
+                raise Fail(f"{where}: made with --{name.replace('_', '-')} {here}, {self.path} was trained on {there}; make the features anew")
 
     def load(self, epoch, device):
         """-> the network with the weights of an epoch, in evaluation mode"""

@@ -20,6 +20,7 @@ from pathlib import Path
 from pytorch.data.data_dir import REST, read_table, write_table
 from pytorch.marker import Marker
 from pytorch.program import ROOT, Fail, Terminated, positive_int
+from pytorch.progress import LINE
 
 
 def add_job_options(parser):
@@ -35,8 +36,12 @@ def submit(args, log_folder):
     name = "JOB"
     while any(name in word for word in [*words, log]):  # runners replace the name wherever it stands, in a path too
         name += "_"
-    status = _wait(subprocess.Popen([*_runner(args.cmd), f"{name}=1:{args.nj}", f"{log}.{name}.log", *map(quote, words), "--job", name]))
-    if status != 0:
+    for job in range(1, args.nj + 1):
+        Path(f"{log}.{job}.log").unlink(missing_ok=True)  # an old one would be taken for progress
+    words[2:2] = ["--job", name]
+    process = subprocess.Popen([*_runner(args.cmd), f"{name}=1:{args.nj}", f"{log}.{name}.log", *map(quote, words)])
+    threading.Thread(target=_show_progress, args=(log, args.nj, process), daemon=True).start()
+    if _wait(process) != 0:
         raise Fail(f"jobs failed, see {log}.*.log; started again, only what is missing is done")
 
 
@@ -45,7 +50,7 @@ def submit_alone(args, log_folder):
     log = _log(log_folder).with_suffix(".log")
     log.unlink(missing_ok=True)
     print(f"{_program().stem}: log in {log}", flush=True)
-    words = [sys.executable, str(_program()), *_without_cmd(sys.argv[1:]), "--job", "1"]
+    words = [sys.executable, str(_program()), "--job", "1", *_without_cmd(sys.argv[1:])]
     process = subprocess.Popen([*_runner(args.cmd), str(log), *map(quote, words)])
     follower = threading.Thread(target=_follow, args=(log, process), daemon=True)
     follower.start()
@@ -83,6 +88,18 @@ def _wait(process):
         process.terminate()
         process.wait()
         raise
+
+
+def _show_progress(log, nj, process):
+    """While jobs run, add up every so often what their logs say of their progress (see progress.py)."""
+    while process.poll() is None:
+        time.sleep(15)
+        found = [LINE.findall(path.read_text(errors="replace")) for job in range(1, nj + 1) if (path := Path(f"{log}.{job}.log")).exists()]
+        last = [lines[-1] for lines in found if lines]
+        if last and process.poll() is None:
+            done, total = (sum(int(line[place]) for line in last) for place in (0, 1))
+            share = f"{done} of {total} {last[0][2]} ({100 * done / total:.0f} %)"
+            print(f"  {share} in {len(last)} of {nj} jobs, logs in {log}.*.log", file=sys.stderr, flush=True)
 
 
 def _follow(log, process):
@@ -153,9 +170,10 @@ class Shards:
         self.marker.lock()
         if self.marker.is_done(self.args.overwrite):
             return True
+        self.marker.claim([self.folder / f"{self.name}.scp"], self.args.overwrite)
         if self.args.overwrite:
             self._clear_parts()
-        self.marker.remove()
+        self.marker.begin()
         return False
 
     def work(self, compute, log_folder):

@@ -13,7 +13,7 @@ from pathlib import Path
 from pytorch.files import read_json, write_json
 from pytorch.program import Fail
 
-NEUTRAL = {"config", "nj", "cmd", "job", "device", "overwrite", "num_threads", "num_workers"}  # cannot change a result
+NEUTRAL = {"config", "nj", "cmd", "job", "device", "overwrite", "num_threads", "num_workers", "keep_last", "max_bad_steps"}  # cannot change a result
 
 
 def options_of(args, without=()):
@@ -26,10 +26,11 @@ class Marker:
 
     path: where it lies, e.g. data/train/.done/make_feats.json
     options: {name: value}; inputs: {what it is: fingerprint}, see pytorch/files.py
+    resumable: a step under way is worth keeping (a training), so that other options stop there too
     """
 
-    def __init__(self, path, options, inputs):
-        self.path = Path(path)
+    def __init__(self, path, options, inputs, resumable=False):
+        self.path, self.resumable = Path(path), resumable
         self.asked = {"options": {name: _plain(value) for name, value in options.items()}, "inputs": dict(inputs)}
         self._lock = None
 
@@ -51,7 +52,7 @@ class Marker:
     def is_done(self, overwrite=False):
         """True where the step is finished as asked and its outputs are whole. Fail where it was finished otherwise, unless `overwrite`."""
         found = self._found()
-        if found is None:
+        if found is None or (found["outputs"] is None and not self.resumable):
             return False
         changes = differences(found, self.asked)
         if changes and not overwrite:
@@ -76,8 +77,15 @@ class Marker:
         found = self._found()
         return found is not None and found["outputs"] is None and not differences(found, self.asked)
 
+    def claim(self, outputs, overwrite=False):
+        """Fail where one of the step's outputs is there but was made by somebody else, unless `overwrite`."""
+        if self._found() is None and not overwrite:
+            for path in outputs:
+                if Path(path).exists():
+                    raise Fail(f"{path}: is there, but {self.path.stem} did not make it; move it away, or pass --overwrite true to replace it")
+
     def begin(self):
-        """Write the marker of a step under way, for steps that can be taken up again."""
+        """Write the marker of a step under way."""
         write_json(self.path, {**self.asked, "outputs": None})
 
     def finish(self, outputs):
@@ -86,9 +94,6 @@ class Marker:
         names = {str(Path(path).resolve().relative_to(home)): _size(path) for path in outputs}
         assert -1 not in names.values(), f"an output is missing: {names}"
         write_json(self.path, {**self.asked, "outputs": names})
-
-    def remove(self):
-        self.path.unlink(missing_ok=True)
 
     def _found(self):
         try:

@@ -18,6 +18,9 @@ class Terminated(BaseException):
     """SIGTERM arrived; raised in the main thread so that work in progress can be put away."""
 
 
+_signals = []  # that arrived
+
+
 def run(main):
     """Run main() as a program: Fail becomes one line on stderr and status 1, signals and full disks end cleanly."""
     name = Path(sys.argv[0]).name
@@ -45,11 +48,16 @@ def run(main):
         status = _say(name, "interrupted", 130)
     except Terminated:
         status = _say(name, "terminated", 143)
+    except Exception:
+        if not _signals:
+            raise
+        status = _say(name, "terminated", 143)  # what the signal interrupted made another error of it
     sys.exit(status)
 
 
 def _raise_terminated(signum, frame):
     signal.signal(signum, signal.SIG_IGN)
+    _signals.append(signum)
     raise Terminated
 
 
@@ -127,11 +135,11 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--config", action="append", metavar="FILE", help="file of options, one --name=value per line; the command line wins")
 
     def parse_args(self, argv=None):
-        argv = [_hyphens(word) for word in (sys.argv[1:] if argv is None else argv)]
+        argv = list(sys.argv[1:] if argv is None else argv)
+        end = argv.index("--") if "--" in argv else len(argv)
+        argv[:end] = map(_hyphens, argv[:end])
         from_files = []
-        for place, word in enumerate(argv):
-            if word == "--":
-                break
+        for place, word in enumerate(argv[:end]):
             if word == "--config" and place + 1 < len(argv):
                 from_files += self._read_config(argv[place + 1])
             elif word.startswith("--config="):

@@ -1,7 +1,10 @@
 """Progress on everything long: a bar on a terminal, a line every so often in a log."""
 
+import re
 import sys
 import time
+
+LINE = re.compile(r"^  (\d+) of (\d+) (\w+) \(", re.MULTILINE)  # what track() prints into a log
 
 
 def track(items, total, what, weight=None):

@@ -35,7 +35,7 @@ def main():
     data = DataDir(args.data)
     need_file(data / "feats.scp", f"make it with steps/make_feats.py {data.path}")
     settings = read_json(data / "feats.json")
-    if not settings["use_energy"] and settings["feature"] != "mfcc":
+    if not isinstance(settings, dict) or not (settings.get("use_energy") or settings.get("feature") == "mfcc"):
         raise Fail(f"{data / 'feats.json'}: column 0 of these features is no energy; make them with --use-energy true, or use mfcc")
     options = options_of(args, without=("data",))
     inputs = {name: sha256(data / name) for name in ("feats.scp", "feats.json")}
@@ -65,6 +65,9 @@ def decide(data, utts, args, shards):
     counts = {}
     with ArkWriter(shards.ark, shards.scp) as ark:
         for utt in track(utts, len(utts), "utterances"):
+            shape = feats.shape(utt)
+            if len(shape) != 2 or min(shape) == 0:
+                raise Fail(f"{feats.scp}: '{utt}' has the shape {shape}, features with an energy in column 0 were expected")
             vad = energy_vad(
                 feats.column(utt, 0), args.vad_energy_threshold, args.vad_energy_mean_scale, args.vad_frames_context, args.vad_proportion_threshold
             )

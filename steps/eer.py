@@ -25,6 +25,8 @@ def main():
     parser.add_argument("scores", type=Path, help="scores of these trials")
     parser.add_argument("json", type=Path, nargs="?", help="file for the figures; printed only without it")
     args = parser.parse_args()
+    if args.json and args.json.suffix != ".json":
+        raise Fail(f"{args.json}: a name that ends in .json is expected for the figures")
     enrols, tests, labels = read_trials(args.trials)
     if len(set(labels)) < 2:
         raise Fail(f"{args.trials}: {'target' if labels[0] else 'nontarget'} trials only; error rates need both kinds")

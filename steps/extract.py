@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir
 from pytorch.experiment import Experiment
-from pytorch.files import need_file, read_json, sha256, write_json
+from pytorch.files import read_json, sha256, write_json
 from pytorch.jobs import Shards, add_job_options
 from pytorch.marker import Marker
 from pytorch.program import Fail, Parser, boolean, positive_int, run
@@ -38,16 +38,13 @@ def main():
     experiment = Experiment(args.exp)
     settings = experiment.settings
     data = DataDir(args.data)
-    need_file(data / "feats.scp", f"make it with steps/make_feats.py {data.path}")
-    if settings["voiced"]:
-        need_file(data / "vad.scp", f"the network was trained on voiced frames; make it with steps/compute_vad.py {data.path}")
+    tables = data.feature_tables(settings["voiced"])
     experiment.check_features(read_json(data / "feats.json"), data / "feats.json")
     epoch = experiment.epoch(args.epoch)
     seed = read_json(args.exp / "opts.json")["options"]["seed"]
     weights = sha256(experiment.weights(epoch))
     facts = {"experiment": str(args.exp), "seed": seed, "epoch": epoch, "weights_sha256": weights, "features": settings["features"]}
-    tables = ["utt2spk", "feats.scp", "feats.json"] + (["vad.scp", "vad.json"] if settings["voiced"] else [])
-    inputs = {"weights": weights, "model.json": sha256(args.exp / "model.json"), **{name: sha256(data / name) for name in tables}}
+    inputs = {"weights": weights, "model.json": sha256(args.exp / "model.json"), **{name: sha256(path) for name, path in tables.items()}}
     shards = Shards(args, Marker(args.out / ".done/extract.json", {"batch_frames": args.batch_frames}, inputs), args.out, "xvector")
     if shards.is_done():
         print(f"extract: the embeddings in {args.out} are there")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir
-from pytorch.files import need_file, read_json, sha256, write_json
+from pytorch.files import read_json, sha256, write_json
 from pytorch.jobs import Shards, add_job_options
 from pytorch.marker import Marker
 from pytorch.program import Parser, boolean, run
@@ -31,11 +31,7 @@ def parse_args():
 def main():
     args = parse_args()
     data = DataDir(args.data)
-    need_file(data / "feats.scp", f"make it with steps/make_feats.py {data.path}")
-    if args.voiced:
-        need_file(data / "vad.scp", f"make it with steps/compute_vad.py {data.path}, or pass --voiced false")
-    tables = ["utt2spk", "feats.scp", "feats.json"] + (["vad.scp", "vad.json"] if args.voiced else [])
-    inputs = {name: sha256(data / name) for name in tables}
+    inputs = {name: sha256(path) for name, path in data.feature_tables(args.voiced).items()}
     shards = Shards(args, Marker(args.out / ".done/extract_stats.json", {"voiced": args.voiced}, inputs), args.out, "xvector")
     if shards.is_done():
         print(f"extract_stats: the vectors in {args.out} are there")

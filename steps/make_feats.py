@@ -2,7 +2,7 @@
 """Compute the features of a data directory: Kaldi's fbank or MFCC.
 
 Reads   <data>/{wav.scp,utt2spk}
-Writes  <data>/feats.ark (feats.JOB.ark with --nj), feats.scp, feats.json (the settings), utt2num_frames, utt2dur
+Writes  <data>/feats.ark (feats.JOB.ark with --nj), feats.scp, feats.json (the settings), utt2num_frames
 e.g.    steps/make_feats.py --feature mfcc --config conf/mfcc.conf --nj 4 data/train
         steps/make_feats.py --num-mel-bins 80 data/train
 """
@@ -48,12 +48,11 @@ def main():
         return
 
     frames = shards.join_tables("utt2num_frames")
-    seconds = shards.join_tables("utt2dur")
     write_table(data / "utt2num_frames", frames)
-    write_table(data / "utt2dur", seconds)
     write_json(data / "feats.json", options.to_json())
-    shards.finish(utts, [data / "feats.json", data / "utt2num_frames", data / "utt2dur"])
-    hours, total = sum(map(float, seconds.values())) / 3600, sum(map(int, frames.values()))
+    shards.finish(utts, [data / "feats.json", data / "utt2num_frames"])
+    total = sum(map(int, frames.values()))
+    hours = total * options.frame_shift / 3.6e6
     print(f"make_feats: {data.path}: {options.feature} of {len(utts)} utterances, {options.dim} columns, {total} frames, {hours:.2f} h")
 
 
@@ -68,7 +67,7 @@ def compute(data, utts, options, shards):
     torch.set_num_threads(1)
     features = Features(options)
     line = {utt: number for number, utt in enumerate(data.wav_scp, 1)}
-    frames, seconds = {}, {}
+    frames = {}
     with ArkWriter(shards.ark, shards.scp) as ark:
         for utt in track(utts, len(utts), "utterances"):
             try:
@@ -80,9 +79,7 @@ def compute(data, utts, options, shards):
                 raise Fail(f"{data / 'wav.scp'}:{line[utt]}: '{utt}': {data.wav_scp[utt]}: {len(wav)} samples, too short for one frame; remove it")
             ark.write(utt, matrix.numpy())
             frames[utt] = len(matrix)
-            seconds[utt] = f"{len(wav) / options.sample_frequency:.6g}"
     shards.write_table("utt2num_frames", frames)
-    shards.write_table("utt2dur", seconds)
 
 
 if __name__ == "__main__":

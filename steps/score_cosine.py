@@ -31,11 +31,11 @@ def main():
     args = parse_args()
     need_file(args.trials, "draw a list with utils/make_trials.py")
     need_file(args.xvectors, "make it with steps/extract.py")
-    inputs = {"trials": sha256(args.trials), **fingerprints(args.xvectors, "embeddings")}
+    inputs = {"trial list": sha256(args.trials), **fingerprints(args.xvectors, args.xvectors.name)}
     if args.mean:
         need_file(args.mean, "it holds the embeddings whose mean is to be subtracted; make it with steps/extract.py")
-        inputs |= fingerprints(args.mean, "mean")
-    marker = Marker(args.scores.parent / ".done" / f"{args.scores.name}.json", {"mean": bool(args.mean)}, inputs)
+        inputs |= fingerprints(args.mean, "--mean")
+    marker = Marker(args.scores.parent / ".done" / f"score_cosine.{args.scores.name}.json", {"mean": bool(args.mean)}, inputs)
     marker.lock()
     if marker.is_done(args.overwrite):
         print(f"score_cosine: {args.scores} is there")
@@ -56,10 +56,14 @@ def main():
         others = read_matrix(args.mean, list(ArkReader(args.mean)))
         if others.shape[1] != vectors.shape[1]:
             raise Fail(f"{args.mean}: dimension {others.shape[1]}, but {args.xvectors} has {vectors.shape[1]}; both must come from one network")
+        if not np.isfinite(others).all():
+            raise Fail(f"{args.mean}: embeddings that are not finite; extract them anew")
         vectors = vectors - others.mean(0, dtype=np.float64).astype(np.float32)
     vectors = unit_length(vectors, names, args.xvectors)
     place = {name: row for row, name in enumerate(names)}
     scores = cosine_scores(vectors, np.array([place[name] for name in enrols]), np.array([place[name] for name in tests]))
+    marker.claim([args.scores], args.overwrite)
+    marker.begin()
     with whole_file(args.scores) as file:
         file.writelines(f"{enrol} {test} {score:.6f}\n" for enrol, test, score in zip(enrols, tests, scores.tolist(), strict=True))
     marker.finish([args.scores])
@@ -71,8 +75,8 @@ def fingerprints(scp, what):
     from pytorch.data.ark import ArkReader
 
     facts = scp.with_suffix(".json")
-    found = {what: sha256(scp), f"{what}' archives": sha256_of_sizes(ArkReader(scp).archives())}
-    return {**found, f"{what}' network": sha256(facts)} if facts.exists() else found
+    found = {what: sha256(scp), f"{what} (archives)": sha256_of_sizes(ArkReader(scp).archives())}
+    return {**found, f"{what} (network)": sha256(facts)} if facts.exists() else found
 
 
 if __name__ == "__main__":

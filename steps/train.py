@@ -70,6 +70,10 @@ def main():
     model_args = parse_model_args(args.model_args)
     if args.min_frames > args.max_frames:
         raise Fail(f"--min-frames {args.min_frames}: more than --max-frames {args.max_frames}")
+    if args.batch_size < 2:
+        raise Fail("--batch-size 1: 2 or more are needed, a batch is normalised by its own statistics")
+    if args.seed >= 1 << 32:
+        raise Fail(f"--seed {args.seed}: less than 2^32 is needed")
     data = DataDir(args.data)
     valid = DataDir(args.valid) if args.valid else None
     classes = sorted(data.spk2utt)
@@ -78,7 +82,7 @@ def main():
     if valid and (shared := data.spk2utt.keys() & valid.spk2utt.keys()):
         raise Fail(f"{valid.path}: the speaker '{min(shared)}' is also in {data.path} ({len(shared)} such); validation needs speakers of its own")
 
-    marker = Marker(args.exp / ".done" / "train.json", options_of(args, without=("data", "exp", "valid")), fingerprints(data, valid, args.voiced))
+    marker = Marker(args.exp / ".done" / "train.json", options_of(args, without=("data", "exp", "valid")), fingerprints(data, valid, args.voiced), True)
     if args.cmd and not args.job:
         if marker.is_done(args.overwrite):
             print(f"train: {args.exp} is trained already")
@@ -139,19 +143,17 @@ def main():
 
 def fingerprints(data, valid, voiced):
     """What the result depends on: hashes of all tables read."""
-    names = ["utt2spk", "feats.scp", "feats.json"] + (["vad.scp", "vad.json"] if voiced else [])
-    found = {}
-    for folder in filter(None, (data, valid)):
-        for name in names + (["trials"] if folder is valid else []):
-            remedy = {"trials": f"draw them with utils/make_trials.py {folder.path}", "vad.scp": "make it with steps/compute_vad.py, or pass --voiced false"}
-            found[f"{folder.path}/{name}"] = sha256(need_file(folder / name, remedy.get(name, "make it with steps/make_feats.py" if "feats" in name else "")))
-    return found
+    files = {f"training {name}": path for name, path in data.feature_tables(voiced).items()}
+    if valid:
+        files |= {f"validation {name}": path for name, path in valid.feature_tables(voiced).items()}
+        files["trials"] = need_file(valid / "trials", f"draw them with utils/make_trials.py {valid.path}")
+    return {what: sha256(path) for what, path in files.items()}
 
 
 def begin(args, marker):
     """Take up a training under way with the same options and data, or clear the folder and start one."""
     if args.overwrite or not marker.is_begun():
-        marker.remove()
+        marker.claim([args.exp / "model.json"], args.overwrite)
         for old in (args.exp / "best", args.exp / "final", args.exp / "train.tsv", *args.exp.glob("epoch-*.safetensors")):
             old.unlink(missing_ok=True)
         for folder in ("state", "tensorboard"):

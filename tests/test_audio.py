@@ -52,7 +52,7 @@ HEADERS = {
 # ---- the scale
 
 
-@pytest.mark.parametrize("ending", ["wav", "flac", "aiff"])
+@pytest.mark.parametrize("ending", ["wav", "flac"])
 def test_16_bit_samples_come_as_they_are(tmp_path, ending):
     path = tmp_path / f"x.{ending}"
     soundfile.write(path, INTEGERS, RATE, subtype="PCM_16")
@@ -60,6 +60,13 @@ def test_16_bit_samples_come_as_they_are(tmp_path, ending):
     assert samples.dtype == np.float32
     assert samples.shape == (800,)
     np.testing.assert_array_equal(samples, INTEGERS.astype(np.float32))
+
+
+@pytest.mark.parametrize("ending", ["aiff", "au", "w64", "rf64", "caf"])
+def test_formats_whose_cut_off_files_would_pass_for_whole_are_refused(tmp_path, ending):
+    soundfile.write(tmp_path / f"x.{ending}", INTEGERS, RATE, subtype="PCM_16")
+    with pytest.raises(Fail, match="files are not read, WAV, WAVEX, FLAC, OGG, MP3 are; convert it to WAV or FLAC"):
+        read_audio(tmp_path / f"x.{ending}", RATE)
 
 
 def test_samples_equal_scipys(tmp_path, golden):

@@ -33,6 +33,8 @@ def main():
         print(f"make_trials: {data / 'trials'} is there")
         return
     trials = draw_trials(data, args.seed, args.nontargets_per_target)
+    marker.claim([data / "trials"], args.overwrite)
+    marker.begin()
     write_trials(data / "trials", trials)
     marker.finish([data / "trials"])
     targets = sum(label for _, _, label in trials)

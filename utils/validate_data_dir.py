@@ -64,10 +64,10 @@ def check_tables(data):
         name = path.name
         if name in NOT_PER_UTT or not path.is_file() or name.startswith("."):
             continue
-        if name.startswith("utt2") or name == "text" or name.endswith(".scp"):
-            table = data.per_utt(name, REST)
-        elif name.startswith("spk2"):
+        if name.startswith("spk2") or name == "cmvn.scp":
             table = data.per_spk(name, REST)
+        elif name.startswith(("utt2", "reco2dur")) or name == "text" or name.endswith(".scp"):
+            table = data.per_utt(name, REST)
         else:
             continue
         check_values(path, table)
@@ -78,7 +78,7 @@ def check_tables(data):
 def check_values(path, table):
     """The values of the tables that have a fixed form."""
     rules = {
-        "utt2num_frames": (lambda value: value.isdigit() and int(value) > 0, "a whole number above 0"),
+        "utt2num_frames": (lambda value: value.isdecimal() and int(value) > 0, "a whole number above 0"),
         "utt2dur": (is_positive, "seconds above 0"),
         "spk2gender": (lambda value: value in ("m", "f"), "m or f"),
     }

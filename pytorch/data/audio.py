@@ -7,6 +7,8 @@ import numpy as np
 
 from pytorch.program import Fail
 
+FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")  # soundfile reads more, but takes cut-off files of other formats for shorter ones
+
 
 def read_audio(path, rate):
     """Read a recording of one channel -> (samples,) float32, -32768 to 32767.
@@ -24,6 +26,8 @@ def read_audio(path, rate):
         raise Fail(f"{path}: empty file")
     try:
         with soundfile.SoundFile(path) as file:
+            if file.format not in FORMATS:
+                raise Fail(f"{path}: {file.format} files are not read, {', '.join(FORMATS)} are; convert it to WAV or FLAC")
             if file.samplerate != rate:
                 raise Fail(f"{path}: {file.samplerate} Hz, {rate:g} Hz expected; resample the recording, or set --sample-frequency")
             if file.channels != 1:

@@ -3,7 +3,7 @@
 from functools import cached_property
 from pathlib import Path
 
-from pytorch.files import whole_file
+from pytorch.files import need_file, whole_file
 from pytorch.program import Fail
 
 REST = None  # for read_table: the value is the rest of the line, blanks included
@@ -134,6 +134,17 @@ class DataDir:
     def per_spk(self, name, fields=2):
         """The table `name`, whose keys must be exactly the speakers."""
         return self._matching(name, fields, self.spk2utt, "utt2spk as a speaker")
+
+    def feature_tables(self, voiced):
+        """{name: path} of what a network reads here, with vad.scp where it wants voiced frames. Fails where one is not there, with the remedy."""
+        remedies = {
+            "utt2spk": "",
+            "feats.scp": f"make it with steps/make_feats.py {self.path}",
+            "feats.json": "it holds the settings of the features, and comes with feats.scp from steps/make_feats.py",
+        }
+        if voiced:
+            remedies["vad.scp"] = remedies["vad.json"] = f"voiced frames are asked for; make it with steps/compute_vad.py {self.path}"
+        return {name: need_file(self.path / name, remedy) for name, remedy in remedies.items()}
 
     def _matching(self, name, fields, expected, where):
         table = read_table(self.path / name, fields)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pytorch.data.ark import ArkReader
-from pytorch.files import need_file, read_json
+from pytorch.files import read_json
 from pytorch.program import Fail
 
 
@@ -15,17 +15,19 @@ class Frames:
     """
 
     def __init__(self, data, voiced):
-        need_file(data / "feats.scp", "make it with steps/make_feats.py")
+        data.feature_tables(voiced)
         self.settings = read_json(data / "feats.json")
+        if not isinstance(self.settings, dict):
+            raise Fail(f"{data / 'feats.json'}: the settings of features as name and value were expected; make the features anew")
         self.utts = list(data.utt2spk)
         self._feats = ArkReader(data / "feats.scp")
         self._check_keys(data, self._feats)
         self.dim = self._feats.shape(self.utts[0])[-1]
         totals = np.array([self._frames_of(utt) for utt in self.utts], dtype=np.int64)
+        self._check_totals(data, totals)
         self._vad = None
         self.lengths = totals
         if voiced:
-            need_file(data / "vad.scp", "make it with steps/compute_vad.py, or pass --voiced false")
             self._vad = ArkReader(data / "vad.scp")
             self._check_keys(data, self._vad)
             self.lengths = np.array([self._voiced_of(utt, total) for utt, total in zip(self.utts, totals, strict=True)], dtype=np.int64)
@@ -58,6 +60,14 @@ class Frames:
             odd = sorted(reader.places.keys() ^ set(self.utts))[0]
             where = "but has no entry in it" if odd in data.utt2spk else "there but not in utt2spk"
             raise Fail(f"{reader.scp}: '{odd}' is {'in utt2spk ' if odd in data.utt2spk else ''}{where}; make the features anew")
+
+    def _check_totals(self, data, totals):
+        """The numbers of frames must be those that were written: a damaged header can look sound."""
+        if data.has("utt2num_frames"):
+            table = data.per_utt("utt2num_frames")
+            for utt, total in zip(self.utts, totals, strict=True):
+                if table[utt] != str(total):
+                    raise Fail(f"{self._feats.scp}: '{utt}' has {total} frames, but {table[utt]} in utt2num_frames; make the features anew")
 
     def _frames_of(self, utt):
         shape = self._feats.shape(utt)

@@ -24,6 +24,8 @@ def parse_model_args(text):
         name, equals, value = word.partition("=")
         if not equals or not name or not value:
             raise Fail(f"--model-args: name=value expected, not '{word}'")
+        if name in pairs:
+            raise Fail(f"--model-args: {name} stands twice")
         pairs[name] = value
     return pairs
 

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,9 +71,9 @@ def train(folder, network, crops, validation, options, device):
     steps = crops.steps_per_epoch
     total = options.epochs * steps
     done = (progress.epoch - 1) * steps + progress.step
+    stop = _StopSignal()  # before the readers start, who would take a handler that raises with them
     batches = iter(load_batches(crops, [(n // steps + 1, n % steps) for n in range(done, total)], options.num_workers, device))
     board = SummaryWriter(folder / "tensorboard", purge_step=progress.epoch)
-    stop = _StopSignal()
     buffers = list(network.buffers())
     kept = [buffer.clone() for buffer in buffers]
     started, shown = time.monotonic(), time.monotonic()
@@ -81,7 +82,12 @@ def train(folder, network, crops, validation, options, device):
         epoch_started = time.monotonic() - progress.seconds
         while progress.step < steps:
             asked = time.monotonic()
-            x, targets, utts = next(batches)
+            try:
+                x, targets, utts = next(batches)
+            except RuntimeError:
+                if not stop.asked:
+                    raise
+                _stop(state, network, optimizer, progress)  # the readers were ended by the same signal
             progress.waited += time.monotonic() - asked
             x, targets = x.to(device, non_blocking=True), targets.to(device, non_blocking=True)
             if options.cmn == "mean":
@@ -92,7 +98,7 @@ def train(folder, network, crops, validation, options, device):
             for group in optimizer.param_groups:
                 group["lr"] = progress.lr
             progress.margin_share = margin_share(global_step / steps, options.margin_warmup_epochs)
-            torch.manual_seed((options.seed << 32) + global_step)  # dropout and the like depend on the step alone
+            torch.manual_seed(zlib.crc32(f"{options.seed} {global_step}".encode()))  # dropout and the like depend on seed and step alone
 
             for copy, buffer in zip(kept, buffers, strict=True):  # running statistics, which a step that is skipped must not touch
                 copy.copy_(buffer)
@@ -115,9 +121,7 @@ def train(folder, network, crops, validation, options, device):
             progress.seconds = time.monotonic() - epoch_started
 
             if stop.asked:
-                save_state(state, network, optimizer, vars(progress))
-                print(f"stopped in epoch {progress.epoch} after step {progress.step}; started again, it goes on from there", file=sys.stderr, flush=True)
-                raise Terminated
+                _stop(state, network, optimizer, progress)
             if time.monotonic() - shown > 15:
                 left = (time.monotonic() - started) * (total - global_step - 1) / (global_step + 1 - done)
                 loss_so_far = progress.loss / max(1, progress.seen)
@@ -140,6 +144,12 @@ def train(folder, network, crops, validation, options, device):
     _write_number(folder / "best", best_epoch(progress.rows))
     _write_number(folder / "final", options.epochs)
     return progress.rows
+
+
+def _stop(state, network, optimizer, progress):
+    save_state(state, network, optimizer, vars(progress))
+    print(f"stopped in epoch {progress.epoch} after step {progress.step}; started again, it goes on from there", file=sys.stderr, flush=True)
+    raise Terminated
 
 
 def _row(progress):

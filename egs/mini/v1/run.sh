@@ -13,7 +13,7 @@ num_speakers=80        # speakers to synthesise
 nj=2                   # parallel jobs of features and extraction
 seed=1                 # of the network and its batches
 epochs=15              # of the training
-epoch=final            # weights to extract with: final, best (by validation) or a number
+weights=final          # weights to extract with: final, best (by validation) or a number
 device=auto            # auto, cpu or cuda
 overwrite=false        # do steps anew whose options or inputs have changed
 . "$here/../../../utils/parse_options.sh"
@@ -47,7 +47,7 @@ fi
 
 if stage 4 "extract embeddings"; then
   for set in train test; do
-    "$steps/extract.py" --epoch "$epoch" --device "$device" --overwrite "$overwrite" --cmd "$train_cmd" --nj "$nj" "$dir" "$data/$set" "$dir/$set"
+    "$steps/extract.py" --epoch "$weights" --device "$device" --overwrite "$overwrite" --cmd "$train_cmd" --nj "$nj" "$dir" "$data/$set" "$dir/$set"
     "$steps/extract_stats.py" --overwrite "$overwrite" --cmd "$train_cmd" --nj "$nj" "$data/$set" "$baseline/$set"
   done
 fi
