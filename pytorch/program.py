@@ -43,7 +43,7 @@ def run(main):
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        status = _say(name, f"{error.filename or 'output'}: {error.strerror}", 1)
+        status = _say(name, f"{os.fsdecode(error.filename or 'output')}: {error.strerror}", 1)
     except KeyboardInterrupt:
         status = _say(name, "interrupted", 130)
     except Terminated:

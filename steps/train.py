@@ -58,7 +58,7 @@ def parse_args():
     parser.add_argument("--seed", type=count, default=1, help="of the initial weights and the batches")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--num-workers", type=count, default=0, help="processes that read batches ahead; 0: none")
-    parser.add_argument("--num-threads", type=count, default=0, help="threads of a CPU training; 0: one for each core")
+    parser.add_argument("--num-threads", type=count, default=0, help="threads on a CPU; 0: one a core; 1 for small networks on a busy machine")
     parser.add_argument("--overwrite", type=boolean, default=False, help="begin anew where other options or data were trained on")
     parser.add_argument("--cmd", help="runner: train as a job of its own, log in <exp>/log/train.log")
     parser.add_argument("--job", type=positive_int, help=argparse.SUPPRESS)

@@ -79,6 +79,14 @@ def test_jobs_make_the_same_decisions(nj, data, program):
     assert len(list(data.glob("vad*.ark"))) == nj
 
 
+def test_a_folder_named_like_an_option_can_be_given_after_two_hyphens(data, program):
+    data.rename(data.parent / "--my_data")
+    for words in (["--nj", 2], ["--overwrite", "true"]):
+        done = program(STEP, *words, "--", "--my_data", cwd=data.parent)
+        assert (done.returncode, done.stderr) == (0, "") if words[0] == "--nj" else 1
+    assert [path.name for path in data.parent.iterdir()] == ["--my_data"]
+
+
 def test_mfcc_without_energy_are_taken_for_their_first_cepstrum(data, program):
     write_json(data / "feats.json", FeatureOptions(feature="mfcc", use_energy=False).to_json())
     assert program(STEP, data).returncode == 0

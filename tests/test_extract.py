@@ -206,6 +206,12 @@ def test_features_with_other_settings_are_refused_with_both_sides(exp, own, tmp_
     assert_refused(done, "extract.py", f"{own}/feats.json: made with --use-energy false, {exp} was trained on true; make the features anew")
 
 
+def test_feature_settings_without_names_are_refused(exp, own, tmp_path, program):
+    (own / "feats.json").write_text("[]")
+    done = program(STEP, exp, own, tmp_path / "out")
+    assert_refused(done, "extract.py", f"{own}/feats.json: made with --feature null, {exp} was trained on fbank; make the features anew")
+
+
 def test_too_short_utterances_are_refused_by_name(exp, own, tmp_path, program):
     vad = {utt: np.arange(len(matrix)) < (14 if utt in ("s0-2", "s1-0") else 15) for utt, matrix in kaldiio.load_scp(str(own / "feats.scp")).items()}
     write_vad(own, vad)

@@ -332,6 +332,33 @@ def test_a_training_of_a_job_is_stopped_with_it_and_its_readers_and_saves_its_st
     assert (exp / "state" / "state.safetensors").exists()
 
 
+def test_a_signal_to_the_readers_too_finds_the_state_saved_while_the_loop_waits_for_data(data, tmp_path):
+    exp = tmp_path / "x"
+    tiny = ["--model-args", "frame_dim=1 stats_dim=1 embed_dim=1", "--min-frames", 2000, "--max-frames", 2000, "--batch-size", 64, "--num-threads", 1]
+    words = [*tiny, "--epochs", 1, "--steps-per-epoch", 2000, "--warmup-steps", 0, "--num-workers", 1, data, exp]
+    process = subprocess.Popen([sys.executable, str(ROOT / STEP), *map(str, words)], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert eventually(lambda: list(exp.glob("tensorboard/*")))
+    time.sleep(0.5)  # the reader has begun
+    os.killpg(process.pid, signal.SIGTERM)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 143
+    assert re.fullmatch(r"stopped in epoch 1 after step \d+; started again, it goes on from there\ntrain.py: terminated\n", said), said
+    assert (exp / "state" / "state.safetensors").exists()
+
+
+def test_a_training_whose_folder_is_gone_fails_and_its_readers_end(data, tmp_path):
+    exp = tmp_path / "x"
+    words = [*TINY, "--epochs", 500, "--steps-per-epoch", 20, "--num-workers", 1, data, exp]
+    process = subprocess.Popen([sys.executable, str(ROOT / STEP), *map(str, words)], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert eventually(lambda: (exp / "train.tsv").exists())
+    exp.rename(tmp_path / "y")
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert "No such file or directory\n" in said
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
 # ---- the loop by itself
 
 
@@ -503,6 +530,27 @@ def test_a_wrong_option_ends_with_status_2(words, message, data, tmp_path, progr
 def test_crops_longer_than_the_longest_are_refused(data, tmp_path, program):
     done = program(STEP, "--min-frames", 300, "--max-frames", 200, data, tmp_path / "x")
     assert_refused(done, "--min-frames 300: more than --max-frames 200")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batch-size", 1], "--batch-size 1: 2 or more are needed, a batch is normalised by its own statistics"),
+        (["--seed", 2**32], "--seed 4294967296: less than 2^32 is needed"),
+    ],
+)
+def test_values_no_training_can_work_with_are_refused(words, message, data, tmp_path, program):
+    assert_refused(program(STEP, *SHORT, *words, data, tmp_path / "x"), message)
+    assert not (tmp_path / "x").exists()
+
+
+def test_feature_settings_without_names_are_refused(own):
+    from pytorch.data.frames import Frames
+    from pytorch.program import Fail
+
+    (own / "feats.json").write_text("[]")
+    with pytest.raises(Fail, match=f"^{own}/feats.json: the settings of features as name and value were expected; make the features anew$"):
+        Frames(DataDir(own), True)
 
 
 def test_validation_speakers_among_the_training_speakers_are_refused(data, tmp_path, program):

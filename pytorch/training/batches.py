@@ -1,5 +1,6 @@
 """What a batch holds: crops of one length, drawn by (seed, epoch, step) alone, whatever the number of readers."""
 
+import os
 import signal
 
 import numpy as np
@@ -62,10 +63,11 @@ def load_batches(crops, places, num_workers, device):
     """A DataLoader over the batches at `places` [(epoch, step), …], read ahead by num_workers processes (0: none)."""
     return DataLoader(
         crops, batch_size=None, sampler=places, num_workers=num_workers, pin_memory=device.type == "cuda",
-        prefetch_factor=4 if num_workers else None, worker_init_fn=_ignore_sigterm,
+        prefetch_factor=4 if num_workers else None, worker_init_fn=_outlive_sigterm,
     )  # fmt: skip
 
 
-def _ignore_sigterm(worker):
-    """A signal to all processes of a job: the loop takes one more batch before it saves its state, then ends its readers."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _outlive_sigterm(worker):
+    """A signal to all processes of a job: the loop ends its step and saves its state, which it could not if its readers fell. They end with it, or soon."""
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(8))
