@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print the figures of steps/eer.py as rows of a Markdown table, and their mean.
+"""Print the figures of steps/eer.py as rows of a Markdown table, and the mean over seeds of one system.
 
 Reads   <eer.json>…    files of steps/eer.py, all on the same trial list
 e.g.    utils/collect_results.py egs/an4/v1/exp/xvector_seed*/test/eer.json
@@ -31,7 +31,7 @@ def main():
         figures = [f"{100 * result['eer']:.2f}", *(f"{result['min_dcf'][p]:.4f}" for p in PRIORS)]
         facts = [str(result["targets"]), str(result["nontargets"]), result["trials_sha256"][:12], result["commit"]]
         print(f"| {name} | {seed} | {' | '.join(figures + facts)} |")
-    if len(results) > 1:
+    if len(results) > 1 and len({path.stem for path in args.json}) == 1 and None not in [result["seed"] for result in results]:
         means = [100 * mean(results, "eer"), *(sum(result["min_dcf"][p] for result in results) / len(results) for p in PRIORS)]
         print(f"| mean | | {means[0]:.2f} | " + " | ".join(f"{value:.4f}" for value in means[1:]) + " | | | | |")
 
