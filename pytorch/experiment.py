@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from pytorch.files import read_json, whole_file, write_json
+from pytorch.files import read_json, whole_file
 from pytorch.program import Fail
 
 
@@ -89,7 +89,3 @@ def load_tensors(path):
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads((file.metadata() or {}).get("state", "null"))  # noqa: SIM118
     except (safetensors.SafetensorError, ValueError) as error:
         raise Fail(f"{path}: damaged ({error}); remove it to go on from the beginning") from None
-
-
-def write_settings(path, settings):
-    write_json(Path(path) / "model.json", settings)

@@ -24,8 +24,10 @@ def whole_file(path, mode="w"):
             os.fsync(file.fileno())
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename is None:  # a full disk does not say which file it was
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
 
 

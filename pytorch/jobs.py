@@ -48,7 +48,8 @@ def submit(args, log_folder):
 def submit_alone(args, log_folder):
     """Run this very command line as one job, show its log as it grows, and wait. Log: <log_folder>/<program>.log."""
     log = _log(log_folder).with_suffix(".log")
-    log.unlink(missing_ok=True)
+    if log.exists():  # of a run that was interrupted: kept
+        log.rename(log.with_name(f"{log.stem}.{1 + len(list(log.parent.glob(f'{log.stem}.*.log')))}.log"))
     print(f"{_program().stem}: log in {log}", flush=True)
     words = [sys.executable, str(_program()), "--job", "1", *_without_cmd(sys.argv[1:])]
     process = subprocess.Popen([*_runner(args.cmd), str(log), *map(quote, words)])

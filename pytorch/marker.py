@@ -100,7 +100,8 @@ class Marker:
             found = read_json(self.path)
         except Fail:
             return None
-        return found if isinstance(found, dict) and "outputs" in found else None
+        kinds = {"options": dict, "inputs": dict, "outputs": dict | None}
+        return found if isinstance(found, dict) and all(isinstance(found.get(key, 0), kind) for key, kind in kinds.items()) else None
 
 
 def differences(found, asked):

@@ -68,77 +68,93 @@ def parse_args():
 def main():
     args = parse_args()
     model_args = parse_model_args(args.model_args)
-    if args.min_frames > args.max_frames:
-        raise Fail(f"--min-frames {args.min_frames}: more than --max-frames {args.max_frames}")
-    if args.batch_size < 2:
-        raise Fail("--batch-size 1: 2 or more are needed, a batch is normalised by its own statistics")
-    if args.seed >= 1 << 32:
-        raise Fail(f"--seed {args.seed}: less than 2^32 is needed")
     data = DataDir(args.data)
     valid = DataDir(args.valid) if args.valid else None
-    classes = sorted(data.spk2utt)
-    if len(classes) < 2:
-        raise Fail(f"{data / 'utt2spk'}: one speaker only; two or more are needed to tell apart")
-    if valid and (shared := data.spk2utt.keys() & valid.spk2utt.keys()):
-        raise Fail(f"{valid.path}: the speaker '{min(shared)}' is also in {data.path} ({len(shared)} such); validation needs speakers of its own")
-
+    check(args, data, valid)
     marker = Marker(args.exp / ".done" / "train.json", options_of(args, without=("data", "exp", "valid")), fingerprints(data, valid, args.voiced), True)
-    if args.cmd and not args.job:
-        if marker.is_done(args.overwrite):
-            print(f"train: {args.exp} is trained already")
-        else:
-            submit_alone(args, args.exp / "log")
-        return
-    marker.lock()
+    alone = args.job is not None or not args.cmd
+    if alone:
+        marker.lock()
     if marker.is_done(args.overwrite):
         print(f"train: {args.exp} is trained already")
+        return
+    if not alone:
+        submit_alone(args, args.exp / "log")
         return
 
     import torch
 
-    from pytorch.data.frames import Frames
     from pytorch.device import choose_device
-    from pytorch.experiment import write_settings
-    from pytorch.losses import build_loss
-    from pytorch.models import build_model
-    from pytorch.training.batches import Crops
-    from pytorch.training.loop import Network, train
-    from pytorch.training.validation import Validation
+    from pytorch.training.loop import train
 
     device = choose_device(args.device)
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
-    frames = Frames(data, args.voiced)
-    torch.manual_seed(args.seed)
-    model = build_model(args.model, frames.dim, model_args)
-    frames.need_length(1, "remove them from the data directory")
-    if args.min_frames < model.min_frames:
-        raise Fail(f"--min-frames {args.min_frames}: {args.model} needs {model.min_frames} or more")
-    number = {spk: place for place, spk in enumerate(classes)}
-    crops = Crops(
-        frames, [number[data.utt2spk[utt]] for utt in frames.utts], args.batch_size, args.min_frames, args.max_frames,
-        args.sampler, args.steps_per_epoch, args.seed,
-    )  # fmt: skip
-    validation = Validation(valid, args.voiced, args.cmn, frames.settings, model.min_frames) if valid else None
-    with torch.no_grad():
-        in_dim = model.eval()(torch.zeros(1, args.min_frames, frames.dim)).shape[1]
-    network = Network(model, build_loss(args.loss, in_dim, len(classes), args.scale, args.margin))
+    network, crops, validation = prepare(args, model_args, data, valid)
     begin(args, marker)
-    write_settings(args.exp, settings_of(args, model_args, frames, classes))
-    short = int((frames.lengths < args.max_frames).sum())
-    print(
-        f"train: {args.model}, {sum(p.numel() for p in model.parameters()):,} parameters, on {device}; "
-        f"{len(frames.utts)} utterances of {len(classes)} speakers, {short} shorter than {args.max_frames} frames (repeated where a crop is longer); "
-        f"{args.epochs} epochs of {crops.steps_per_epoch} steps",
-        flush=True,
-    )
-    rows = train(args.exp, network, crops, validation, args, device)
+    write_json(args.exp / "model.json", settings_of(args, model_args, crops.frames, sorted(data.spk2utt)))
+    print(f"train: {describe(args, network, crops)}, on {device}", flush=True)
+    try:
+        rows = train(args.exp, network, crops, validation, args, device)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        raise Fail(f"out of memory on {device}: lower --batch-size or --max-frames, or the widths in --model-args") from None
     best = int((args.exp / "best").read_text())
     marker.finish([args.exp / name for name in ("model.json", "final", "best", f"epoch-{best:03d}.safetensors")])
     shutil.rmtree(args.exp / "state")
     eer = rows[best - 1]["valid_eer"]
     found = f", valid EER {100 * eer:.2f} %" if eer is not None else ""
     print(f"train: {args.exp} done, {clock(sum(row['seconds'] for row in rows))}, best epoch {best}{found}")
+
+
+def check(args, data, valid):
+    """What can be said to be wrong before torch is there."""
+    if args.min_frames > args.max_frames:
+        raise Fail(f"--min-frames {args.min_frames}: more than --max-frames {args.max_frames}")
+    if args.batch_size < 2:
+        raise Fail("--batch-size 1: 2 or more are needed, a batch is normalised by its own statistics")
+    if args.seed >= 1 << 32:
+        raise Fail(f"--seed {args.seed}: less than 2^32 is needed")
+    if len(data.spk2utt) < 2:
+        raise Fail(f"{data / 'utt2spk'}: one speaker only; two or more are needed to tell apart")
+    if valid and (shared := data.spk2utt.keys() & valid.spk2utt.keys()):
+        raise Fail(f"{valid.path}: the speaker '{min(shared)}' is also in {data.path} ({len(shared)} such); validation needs speakers of its own")
+
+
+def prepare(args, model_args, data, valid):
+    """-> network (model and loss), training crops, validation or None"""
+    import torch
+
+    from pytorch.data.frames import Frames
+    from pytorch.losses import build_loss
+    from pytorch.models import build_model
+    from pytorch.training.batches import Crops
+    from pytorch.training.loop import Network
+    from pytorch.training.validation import Validation
+
+    frames = Frames(data, args.voiced)
+    torch.manual_seed(args.seed)
+    model = build_model(args.model, frames.dim, model_args)
+    frames.need_length(1, "remove them from the data directory")
+    if args.min_frames < model.min_frames:
+        raise Fail(f"--min-frames {args.min_frames}: {args.model} needs {model.min_frames} or more")
+    number = {spk: place for place, spk in enumerate(sorted(data.spk2utt))}
+    targets = [number[data.utt2spk[utt]] for utt in frames.utts]
+    crops = Crops(frames, targets, args.batch_size, args.min_frames, args.max_frames, args.sampler, args.steps_per_epoch, args.seed)
+    validation = Validation(valid, args.voiced, args.cmn, frames.settings, model.min_frames) if valid else None
+    with torch.no_grad():
+        in_dim = model.eval()(torch.zeros(1, args.min_frames, frames.dim)).shape[1]
+    return Network(model, build_loss(args.loss, in_dim, len(number), args.scale, args.margin)), crops, validation
+
+
+def describe(args, network, crops):
+    short = int((crops.frames.lengths < args.max_frames).sum())
+    return (
+        f"{args.model}, {sum(weight.numel() for weight in network.model.parameters()):,} parameters; {len(crops.targets)} utterances of "
+        f"{int(crops.targets.max()) + 1} speakers, {short} shorter than {args.max_frames} frames (repeated where a crop is longer); "
+        f"{args.epochs} epochs of {crops.steps_per_epoch} steps"
+    )
 
 
 def fingerprints(data, valid, voiced):

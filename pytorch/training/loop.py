@@ -161,9 +161,8 @@ def _row(progress):
 def _report(row, epochs, board, left):
     valid = "" if row["valid_eer"] is None else f", valid EER {100 * row['valid_eer']:.2f} %"
     skipped = f", {row['skipped']} steps skipped" if row["skipped"] else ""
-    learnt = "nothing learnt" if row["loss"] is None else f"loss {row['loss']:.4f}, accuracy {100 * row['accuracy']:.1f} %"
     print(
-        f"epoch {row['epoch']} of {epochs}: {learnt}, lr {row['lr']:.2e}{valid}{skipped}, "
+        f"epoch {row['epoch']} of {epochs}: loss {row['loss']:.4f}, accuracy {100 * row['accuracy']:.1f} %, lr {row['lr']:.2e}{valid}{skipped}, "
         f"{row['utts_per_sec']:.0f} utts/s, data wait {100 * row['data_wait']:.0f} %, {clock(left)} left",
         flush=True,
     )
@@ -220,11 +219,13 @@ def _check_sound(network, progress):
 
 
 class _StopSignal:
-    """SIGTERM asks the loop to save its state after the step under way; a later one ends the program at once."""
+    """SIGTERM, SIGHUP and Ctrl-C ask the loop to save its state after the step under way; a later one ends the program at once."""
 
     def __init__(self):
         self.asked = None  # when, seconds
-        signal.signal(signal.SIGTERM, self._ask)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, self._ask)
 
     def _ask(self, signum, frame):
         if self.asked and time.monotonic() - self.asked > 3:  # else the same stop: schedulers signal a job, and the runner that passes it on
