@@ -1,18 +1,21 @@
 # Sourced by every recipe and by tests/run.sh: where things are, and the Python that has the packages.
 #
 # The Python is the first of $PYTHON, an active environment, .venv that has them; else .venv is made, once, from requirements.txt.
-# Set $needs to further requirement files before sourcing.
+# The array $needs, set before sourcing, names further requirement files.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 local="$ROOT/local" steps="$ROOT/steps" utils="$ROOT/utils"
 export LC_ALL=C PYTHONUNBUFFERED=1
 
 find_python() {
-  local need=("$ROOT/requirements.txt") python newest
-  # shellcheck disable=SC2206
-  need+=(${needs:-})
+  local need=("$ROOT/requirements.txt" ${needs[@]+"${needs[@]}"}) python newest
   for python in "${PYTHON:-}" "${VIRTUAL_ENV:+$VIRTUAL_ENV/bin/python3}" "${CONDA_PREFIX:+$CONDA_PREFIX/bin/python3}"; do
     [ -n "$python" ] || continue
+    if ! command -v "$python" > /dev/null; then
+      [ "$python" = "${PYTHON:-}" ] || continue
+      echo "path.sh: PYTHON=$PYTHON: no such program; name a Python 3.11 or newer, or unset PYTHON" >&2
+      return 1
+    fi
     if "$python" "$ROOT/utils/check_python.py" "${need[@]}"; then
       PYTHON="$python"
       return

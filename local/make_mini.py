@@ -143,7 +143,7 @@ def main():
         parser.error(f"argument --num-speakers: 12 or more expected, not '{args.num_speakers}'")
     out = args.out.resolve()
 
-    marker = Marker(out / ".done" / "make_mini.json", options_of(args, without=("out",)), {})
+    marker = Marker(out / ".done" / "make_mini.json", options_of(args, without=("out",)), {"folder": str(out)})
     marker.lock()
     if marker.is_done(args.overwrite):
         print(f"make_mini: {args.out} is there already")

@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 
 from pytorch.data.data_dir import REST, read_table, write_table
-from pytorch.marker import Marker
+from pytorch.files import whole_file
+from pytorch.marker import Marker, hold
 from pytorch.program import ROOT, Fail, Terminated, positive_int
 from pytorch.progress import LINE
 
@@ -48,6 +49,7 @@ def submit(args, log_folder):
 def submit_alone(args, log_folder):
     """Run this very command line as one job, show its log as it grows, and wait. Log: <log_folder>/<program>.log."""
     log = _log(log_folder).with_suffix(".log")
+    lock = hold(log.with_suffix(".lock"), _program().stem)  # the log is one submission's at a time
     if log.exists():  # of a run that was interrupted: kept
         log.rename(log.with_name(f"{log.stem}.{1 + len(list(log.parent.glob(f'{log.stem}.*.log')))}.log"))
     print(f"{_program().stem}: log in {log}", flush=True)
@@ -57,6 +59,7 @@ def submit_alone(args, log_folder):
     follower.start()
     status = _wait(process)
     follower.join()
+    lock.close()
     if status != 0:
         raise Fail(f"the job failed, see {log}; started again, it goes on from where it was saved")
 
@@ -158,6 +161,7 @@ class Shards:
         self.nj, self.job = args.nj or 1, args.job or 1
         self.is_worker = args.job is not None
         self.part_inputs = part_inputs or {}
+        marker.asked["inputs"]["folder"] = str(self.folder.resolve())  # the scp names the archives by their whole path
         common = {key: value for key, value in marker.asked["inputs"].items() if key not in self.part_inputs}
         asked = hashlib.sha256(json.dumps([marker.asked["options"], common], sort_keys=True).encode()).hexdigest()
         self.parts = self.folder / ".parts" / f"{marker.path.stem}-{asked[:12]}"
@@ -192,6 +196,10 @@ class Shards:
                 raise Fail(f"{self.folder}: of {self.nj} jobs, these did not come back: {', '.join(lost[:20])}; see {log_folder}, run again")
             (self.folder / f"{self.name}.scp").unlink(missing_ok=True)  # what an earlier run made gives way; scp first, so that none is read half
 
+    def write_digests(self, ark):
+        """Keep what an ArkWriter has written, as digests: finish() makes one of all, <folder>/<name>.sha256, by which later steps see a change."""
+        self.write_table("digests", ark.digests)
+
     def write_table(self, name, table):
         """Write this job's part of a table."""
         path = self._part(name, self.job)
@@ -212,11 +220,15 @@ class Shards:
             raise Fail(f"{self.folder}: {len(missing)} of {len(keys)} utterances did not come back: {', '.join(missing[:5])}; see the logs, run again")
         for job, ark in enumerate(arks, 1):
             os.replace(self._part(f"{self.name}.ark", job), ark)
+        digests = sorted(self.join_tables("digests").items())
+        content = self.folder / f"{self.name}.sha256"
+        with whole_file(content) as file:
+            file.write(hashlib.sha256(repr(digests).encode()).hexdigest() + "\n")
         write_table(scp, places)
         for old in arks[0].parent.glob(f"{self.name}.*ark"):
             if old not in arks and re.fullmatch(rf"{re.escape(self.name)}(\.\d+)?\.ark", old.name):
                 old.unlink(missing_ok=True)
-        self.marker.finish([scp, *arks, *outputs])
+        self.marker.finish([scp, content, *arks, *outputs])
         self._clear_parts()
 
     def _jobs(self):

@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-LOSSES = ("softmax", "aam")
-
 
 def build_loss(name, in_dim, num_classes, scale, margin):
     if name == "softmax":

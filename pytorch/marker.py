@@ -36,18 +36,7 @@ class Marker:
 
     def lock(self):
         """Hold the step until this process ends. Waits, and says so, while another process holds it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.path.with_suffix(".lock"), "a+")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "another process"
-            print(f"{self.path.stem}: waiting for {holder}, which is at this step already", file=sys.stderr, flush=True)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        self._lock.flush()
+        self._lock = hold(self.path.with_suffix(".lock"), self.path.stem)
 
     def is_done(self, overwrite=False):
         """True where the step is finished as asked and its outputs are whole. Fail where it was finished otherwise, unless `overwrite`."""
@@ -60,10 +49,15 @@ class Marker:
             raise Fail(f"{self.path.parent.parent}: {what}: {'; '.join(changes)}. Pass --overwrite true to do it anew")
         if found["outputs"] is None:
             return False
-        damaged = [name for name, size in found["outputs"].items() if _size(self.path.parent.parent / name) != size]
-        if damaged and not changes:
-            print(f"{self.path.stem}: {damaged[0]} is missing or was changed since; made anew", file=sys.stderr)
-        return not changes and not damaged and not overwrite
+        sizes = {name: _size(self.path.parent.parent / name) for name in found["outputs"]}
+        odd = [name for name, size in found["outputs"].items() if sizes[name] != size]
+        for name in odd:
+            if sizes[name] != -1 and not overwrite:  # edited by hand, perhaps: not ours to replace
+                path = self.path.parent.parent / name
+                raise Fail(f"{path}: was changed since {self.path.stem} made it; move it away, or pass --overwrite true to make it anew")
+        if odd and not changes:
+            print(f"{self.path.stem}: {odd[0]} is missing; made anew", file=sys.stderr)
+        return not changes and not odd and not overwrite
 
     def matches(self):
         """True where the step was finished exactly as asked and its outputs are whole; never fails (for parts of a step)."""
@@ -102,6 +96,23 @@ class Marker:
             return None
         kinds = {"options": dict, "inputs": dict, "outputs": dict | None}
         return found if isinstance(found, dict) and all(isinstance(found.get(key, 0), kind) for key, kind in kinds.items()) else None
+
+
+def hold(path, what):
+    """Lock a file for as long as the file returned stays open. Waits, and says so, while another process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = open(path, "a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "another process"
+        print(f"{what}: waiting for {holder}, which is at this step already", file=sys.stderr, flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+    lock.flush()
+    return lock
 
 
 def differences(found, asked):

@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+if sys.version_info < (3, 11):  # noqa: UP036  the programs can be called without path.sh
+    sys.exit(f"{sys.argv[0]}: Python {sys.version.split()[0]} is too old, 3.11 or newer is needed; '. path.sh' finds or makes one")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -145,6 +148,9 @@ class Parser(argparse.ArgumentParser):
             elif word.startswith("--config="):
                 from_files += self._read_config(word.partition("=")[2])
         return super().parse_args(from_files + argv)
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
 
     def _read_config(self, path):
         try:

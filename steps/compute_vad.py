@@ -38,7 +38,7 @@ def main():
     if not isinstance(settings, dict) or not (settings.get("use_energy") or settings.get("feature") == "mfcc"):
         raise Fail(f"{data / 'feats.json'}: column 0 of these features is no energy; make them with --use-energy true, or use mfcc")
     options = options_of(args, without=("data",))
-    inputs = {name: sha256(data / name) for name in ("feats.scp", "feats.json")}
+    inputs = {name: sha256(path) for name, path in data.feature_tables(voiced=False).items()}
     shards = Shards(args, Marker(data / ".done/compute_vad.json", options, inputs), data.path, "vad")
     if shards.is_done():
         print(f"compute_vad: the decisions of {data.path} are there")
@@ -74,6 +74,7 @@ def decide(data, utts, args, shards):
             ark.write(utt, vad)
             counts[utt] = f"{int(vad.sum())} {len(vad)}"
     shards.write_table("voiced", counts)
+    shards.write_digests(ark)
 
 
 if __name__ == "__main__":

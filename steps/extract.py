@@ -79,6 +79,7 @@ def extract(experiment, epoch, data, args, share, shards):
             if not np.isfinite(vector).all() or not vector.any():
                 raise Fail(f"{data.path}: the embedding of '{utt}' is zero or not finite; look at its recording, and at the network's training")
             ark.write(utt, vector)
+    shards.write_digests(ark)
 
 
 if __name__ == "__main__":

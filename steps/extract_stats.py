@@ -57,6 +57,7 @@ def describe(data, voiced, share, shards):
         for index in track(indices, len(indices), "utterances"):
             matrix = frames.whole(index).astype(np.float64)
             ark.write(frames.utts[index], np.concatenate([matrix.mean(0), matrix.std(0)]))
+    shards.write_digests(ark)
 
 
 if __name__ == "__main__":

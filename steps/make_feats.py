@@ -80,6 +80,7 @@ def compute(data, utts, options, shards):
             ark.write(utt, matrix.numpy())
             frames[utt] = len(matrix)
     shards.write_table("utt2num_frames", frames)
+    shards.write_digests(ark)
 
 
 if __name__ == "__main__":

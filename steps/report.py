@@ -40,6 +40,9 @@ def named_json(text):
 
 def main():
     args = parse_args()
+    out = args.out or args.exp / "report.html"
+    if out.suffix != ".html":
+        raise Fail(f"--out {out}: a name that ends in .html is expected")
     if not args.exp.is_dir():
         raise Fail(f"{args.exp}: no such folder; name an experiment directory, as steps/train.py makes it")
     own, rows = own_results(args.exp), read_training(args.exp)
@@ -54,7 +57,6 @@ def main():
 
     date = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z")
     page = make_page(args.exp.resolve().name, date, commit(), systems, read_scores(systems), rows, settings, opts, command)
-    out = args.out or args.exp / "report.html"
     with whole_file(out) as file:
         file.write(page)
     counts = [f"{number} {unit}{'' if number == 1 else 's'}" for number, unit in ((len(systems), "system"), (len(rows), "epoch"))]

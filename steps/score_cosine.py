@@ -71,12 +71,12 @@ def main():
 
 
 def fingerprints(scp, what):
-    """Hash of an scp, of what made it (xvector.json), and the sizes of its archives."""
+    """Hash of an scp and of what it was made with it (xvector.json, xvector.sha256), and the sizes of its archives."""
     from pytorch.data.ark import ArkReader
 
-    facts = scp.with_suffix(".json")
     found = {what: sha256(scp), f"{what} (archives)": sha256_of_sizes(ArkReader(scp).archives())}
-    return {**found, f"{what} (network)": sha256(facts)} if facts.exists() else found
+    beside = {"network": scp.with_suffix(".json"), "values": scp.with_suffix(".sha256")}
+    return found | {f"{what} ({name})": sha256(path) for name, path in beside.items() if path.exists()}
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import argparse
 import shlex
 import shutil
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -136,7 +137,7 @@ def prepare(args, model_args, data, valid):
     frames = Frames(data, args.voiced)
     torch.manual_seed(args.seed)
     model = build_model(args.model, frames.dim, model_args)
-    frames.need_length(1, "remove them from the data directory")
+    frames.need_length(model.min_frames, f"remove them from {data.path}")
     if args.min_frames < model.min_frames:
         raise Fail(f"--min-frames {args.min_frames}: {args.model} needs {model.min_frames} or more")
     number = {spk: place for place, spk in enumerate(sorted(data.spk2utt))}
@@ -168,16 +169,17 @@ def fingerprints(data, valid, voiced):
 
 def begin(args, marker):
     """Take up a training under way with the same options and data, or clear the folder and start one."""
-    if args.overwrite or not marker.is_begun():
+    if not marker.is_begun():
         marker.claim([args.exp / "model.json"], args.overwrite)
         for old in (args.exp / "best", args.exp / "final", args.exp / "train.tsv", *args.exp.glob("epoch-*.safetensors")):
             old.unlink(missing_ok=True)
         for folder in ("state", "tensorboard"):
             shutil.rmtree(args.exp / folder, ignore_errors=True)
+        made_by = {"commit": commit(), "python": sys.version.split()[0], "torch": version("torch")}
+        write_json(args.exp / "opts.json", {**made_by, **marker.asked})
+        with whole_file(args.exp / "cmd") as file:
+            file.write(shlex.join(sys.argv[:-2] if args.job else sys.argv) + "\n")  # without --job 1
         marker.begin()
-    write_json(args.exp / "opts.json", {"commit": commit(), "python": sys.version.split()[0], **marker.asked})
-    with whole_file(args.exp / "cmd") as file:
-        file.write(shlex.join(sys.argv) + "\n")
 
 
 def settings_of(args, model_args, frames, classes):

@@ -5,7 +5,7 @@
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
-needs="$here/requirements.txt"  # read by path.sh
+needs=("$here/requirements.txt")  # read by path.sh
 . "$here/../path.sh"
 
 select=(-m "not long")

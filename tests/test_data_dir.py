@@ -320,7 +320,6 @@ def test_one_speaker_only_is_a_warning(program, data):
             "a-1 b\na-2 a\nb-1 b\nb-2 b\n",
             "utt2spk:2: speaker 'a' after 'b'; make speaker ids prefixes of utterance ids, as <spk>-<utt>, or pass --spk-prefix false",
         ),
-        ("spk2utt", None, "spk2utt: no such file"),
         ("spk2utt", "", "spk2utt: empty"),
         ("spk2utt", "a a-1 a-2\nb b-1\n", "spk2utt: not what utt2spk says; make it anew from utt2spk"),
         ("spk2utt", "a a-2 a-1\nb b-1 b-2\n", "spk2utt: not what utt2spk says; make it anew from utt2spk"),
@@ -385,4 +384,4 @@ def test_rules_can_be_lifted(program, data, option, name):
 def test_wrong_command_lines_exit_with_2(program, words):
     done = program("utils/validate_data_dir.py", *words)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "error:" in done.stderr
+    assert done.stderr.count("\n") == 1 and done.stderr.endswith("; see --help\n")

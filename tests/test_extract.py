@@ -124,7 +124,7 @@ def test_jobs_make_the_same_embeddings_bit_for_bit(nj, extracted, exp, data, tmp
     for utt in one:
         np.testing.assert_array_equal(one[utt], other[utt], strict=True)
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        [".done", "log", "xvector.json", "xvector.scp", *(f"xvector.{job + 1}.ark" for job in range(nj))]
+        [".done", "log", "xvector.json", "xvector.scp", "xvector.sha256", *(f"xvector.{job + 1}.ark" for job in range(nj))]
     )
 
 
@@ -146,7 +146,7 @@ def test_a_second_run_does_nothing(extracted, exp, data, program):
 def test_another_epoch_stops_until_overwrite(exp, data, tmp_path, extracted, program):
     out = shutil.copytree(extracted, tmp_path / "out")
     done = program(STEP, "--batch-frames", 200, "--epoch", 1, exp, data, out)
-    assert_refused(done, "extract.py", f"{out}: extract was done otherwise: weights has changed. Pass --overwrite true to do it anew")
+    assert_refused(done, "extract.py", f"{out}: extract was done otherwise: folder has changed; weights has changed. Pass --overwrite true to do it anew")
     assert program(STEP, "--batch-frames", 200, "--epoch", 1, "--overwrite", "true", exp, data, out).returncode == 0
     assert json.loads((out / "xvector.json").read_text())["epoch"] == 1
     one, other = vectors_in(extracted), vectors_in(out)

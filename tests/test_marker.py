@@ -103,7 +103,7 @@ def test_overwrite_does_anew_whatever_is_there(done):
 
 @pytest.mark.parametrize("damage", ["shorter", "longer", "missing"])
 @pytest.mark.parametrize("name", ["out", "sub/more"])
-def test_an_output_that_is_damaged_is_said_and_made_anew(done, capsys, damage, name):
+def test_an_output_that_is_missing_is_made_anew_and_one_that_was_changed_stops(done, capsys, damage, name):
     path = done / name
     if damage == "missing":
         path.unlink()
@@ -111,8 +111,13 @@ def test_an_output_that_is_damaged_is_said_and_made_anew(done, capsys, damage, n
         path.write_text("1" * 4 if damage == "shorter" else "1" * 6)
     assert not make(done).matches()
     assert capsys.readouterr().err == ""
-    assert not make(done).is_done()
-    assert capsys.readouterr().err == f"step: {name} is missing or was changed since; made anew\n"
+    if damage == "missing":
+        assert not make(done).is_done()
+        assert capsys.readouterr().err == f"step: {name} is missing; made anew\n"
+    else:
+        with pytest.raises(Fail, match=f"{name}: was changed since step made it; move it away, or pass --overwrite true to make it anew"):
+            make(done).is_done()
+        assert not make(done).is_done(overwrite=True)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1, 2]", "null", '{"options": {}}', b"\xff\xfe"])

@@ -526,13 +526,16 @@ def test_make_trials_leaves_a_list_that_it_did_not_draw(program, data):
     assert len(read_trials(data / "trials")[0]) == 18
 
 
-def test_make_trials_draws_anew_what_was_damaged(program, data):
+def test_make_trials_leaves_a_list_that_was_edited_and_draws_a_missing_one_anew(program, data):
     succeeded(program("utils/make_trials.py", data))
     first = (data / "trials").read_bytes()
     (data / "trials").write_text("a b target\n")
+    message = f"{data}/trials: was changed since make_trials made it; move it away, or pass --overwrite true to make it anew"
+    assert refused(program("utils/make_trials.py", data), "make_trials.py") == message
+    assert (data / "trials").read_text() == "a b target\n"
+    (data / "trials").unlink()
     done = program("utils/make_trials.py", data)
-    assert done.returncode == 0
-    assert done.stderr == "make_trials: trials is missing or was changed since; made anew\n"
+    assert (done.returncode, done.stderr) == (0, "make_trials: trials is missing; made anew\n")
     assert (data / "trials").read_bytes() == first
 
 
@@ -752,7 +755,7 @@ def test_eer_refuses_in_one_line(program, tmp_path, trials, scores, message):
 def test_wrong_command_lines_exit_with_2(program, name, words):
     done = program(name, *words)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "error:" in done.stderr
+    assert done.stderr.count("\n") == 1 and done.stderr.endswith("; see --help\n")
 
 
 @pytest.mark.parametrize("name, words", [("steps/eer.py", 2), ("steps/score_cosine.py", 3), ("utils/make_trials.py", 1)])

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pytorch.losses import LOSSES, AdditiveAngularMargin, Softmax, build_loss
+from pytorch.losses import AdditiveAngularMargin, Softmax, build_loss
 from pytorch.models import MODELS, build_model, parse_model_args
 from pytorch.models.pooling import mean_std
 from pytorch.models.xvector import XVector
@@ -364,7 +364,7 @@ def test_softmax_equals_torchs_cross_entropy_of_a_linear_layer():
     assert found.item() == pytest.approx(F.cross_entropy(expected, targets).item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", ["softmax", "aam"])
 def test_losses_are_single_precision_under_autocast(name):
     x, targets, _ = batch()
     torch.manual_seed(0)
@@ -379,7 +379,7 @@ def test_losses_are_single_precision_under_autocast(name):
     assert torch.equal(of_half, loss(x.bfloat16().float(), targets)[0])
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", ["softmax", "aam"])
 def test_losses_learn_what_can_be_told_apart(name):
     torch.manual_seed(0)
     x, targets = torch.eye(4).repeat(5, 1), torch.arange(4).repeat(5)

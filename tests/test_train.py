@@ -594,7 +594,7 @@ def test_mistakes_only_a_network_can_know_begin_nothing(own, tmp_path, program):
     write_vad(own, decisions)
     done = program(STEP, *SHORT, own, exp)
     assert_refused(
-        done, f"{own}/feats.scp: 1 utterances have fewer than 1 voiced frames, the least the network takes: t1-2; remove them from the data directory"
+        done, f"{own}/feats.scp: 1 utterances have fewer than 15 voiced frames, the least the network takes: t1-2; remove them from {own}"
     )
 
     write_vad(own, {utt: np.ones(len(vad)) for utt, vad in decisions.items()})

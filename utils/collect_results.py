@@ -21,6 +21,8 @@ def main():
     args = parser.parse_args()
     results = [read_json(path) for path in args.json]
     for path, result in zip(args.json, results, strict=True):
+        if not isinstance(result, dict) or not {"eer", "min_dcf", "trials_sha256"} <= result.keys():
+            raise Fail(f"{path}: no figures of steps/eer.py")
         if result["trials_sha256"] != results[0]["trials_sha256"]:
             raise Fail(f"{path}: scored on another trial list than {args.json[0]}; their figures cannot stand in one table")
     print("| system | seed | EER % | " + " | ".join(f"minDCF({p})" for p in PRIORS) + " | target | nontarget | trials sha256 | commit |")

@@ -43,6 +43,8 @@ def check_speakers(data, spk_prefix):
                 f"{data / 'utt2spk'}:{number}: speaker '{after}' after '{before}'; make speaker ids prefixes of utterance ids, "
                 "as <spk>-<utt>, or pass --spk-prefix false"
             )
+    if not data.has("spk2utt"):
+        return
     listed = {spk: words.split() for spk, words in read_table(data / "spk2utt", REST).items()}
     if listed != data.spk2utt:
         raise Fail(f"{data / 'spk2utt'}: not what utt2spk says; make it anew from utt2spk")

@@ -5,6 +5,7 @@ that was not looked at here first: archives are opened by path alone, and the he
 against the file's size before its data is touched. Formats: Kaldi's, http://kaldi-asr.org/doc/io.html.
 """
 
+import hashlib
 import io
 import mmap
 import re
@@ -26,6 +27,8 @@ class ArkWriter:
     """Write float32 vectors and matrices to the archive `path` and their places to `scp`; both appear whole at the end, ark first.
 
     with ArkWriter("x/feats.ark", "x/feats.scp") as ark: ark.write("utt1", array)
+
+    digests: {key: SHA-256 of its array}, in which the same values are the same however they are spread over archives
     """
 
     def __init__(self, path, scp):
@@ -34,7 +37,7 @@ class ArkWriter:
     def __enter__(self):
         self._context = whole_file(self.path, "wb")
         self._file = self._context.__enter__()
-        self._places = {}
+        self._places, self.digests = {}, {}
         return self
 
     def write(self, key, array):
@@ -47,6 +50,7 @@ class ArkWriter:
         if not np.isfinite(array).all():
             raise Fail(f"{self.path}: the values of '{key}' are not all finite")
         self._places[key] = f"{self.path}:{self._file.tell() + len(key.encode()) + 1}"
+        self.digests[key] = hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()
         kaldiio.save_ark(self._file, {key: array})
 
     def __exit__(self, kind, error, trace):

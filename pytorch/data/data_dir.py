@@ -144,7 +144,9 @@ class DataDir:
         }
         if voiced:
             remedies["vad.scp"] = remedies["vad.json"] = f"voiced frames are asked for; make it with steps/compute_vad.py {self.path}"
-        return {name: need_file(self.path / name, remedy) for name, remedy in remedies.items()}
+        tables = {name: need_file(self.path / name, remedy) for name, remedy in remedies.items()}
+        hashes = ["feats.sha256"] + (["vad.sha256"] if voiced else [])  # of the archives' values; Kaldi's own have none
+        return tables | {name: self.path / name for name in hashes if self.has(name)}
 
     def _matching(self, name, fields, expected, where):
         table = read_table(self.path / name, fields)

@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-SAMPLERS = ("utterance", "speaker")
-
 
 class Crops(Dataset):
     """Batches of crops of the training features; item (epoch, step) is a whole batch.

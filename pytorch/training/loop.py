@@ -129,6 +129,8 @@ def train(folder, network, crops, validation, options, device):
                 shown = time.monotonic()
 
         _check_sound(network, progress)
+        if validation:  # it may take longer than one who stops us waits
+            save_state(state, network, optimizer, vars(progress))
         row = _row(progress)
         row["valid_eer"] = validation.eer(network.model, device) if validation else None
         progress.rows.append(row)

@@ -4,9 +4,6 @@ import math
 
 import torch
 
-SCHEDULES = ("cosine", "exponential", "constant")
-OPTIMIZERS = ("adamw", "adam", "sgd")
-
 
 def lr_share(schedule, step, total, warmup, final_share):
     """The learning rate at a step (0-based) as a share of its peak: linear warm-up, then `schedule` down to final_share at the last step."""

@@ -34,9 +34,9 @@ fi
 
 if stage 2 "features and voice activity"; then
   for set in train valid test; do
-    "$utils/validate_data_dir.py" "$data/$set"
     "$steps/make_feats.py" --feature mfcc --config "$conf/mfcc.conf" --overwrite "$overwrite" --cmd "$train_cmd" --nj "$nj" "$data/$set"
     "$steps/compute_vad.py" --config "$conf/vad.conf" --overwrite "$overwrite" --cmd "$train_cmd" --nj "$nj" "$data/$set"
+    "$utils/validate_data_dir.py" --feats true "$data/$set"
   done
 fi
 
