@@ -11,6 +11,7 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 import pytest
+from support import failure
 
 from pytorch.data.ark import ArkReader, ArkWriter, read_matrix
 from pytorch.program import Fail
@@ -19,14 +20,6 @@ GOLDEN = Path(__file__).parent / "kaldi_golden"
 RNG = np.random.default_rng(0)
 MATRIX = RNG.standard_normal((7, 5)).astype(np.float32)
 VECTOR = RNG.standard_normal(9).astype(np.float32)
-
-
-def failure(call, *args):
-    with pytest.raises(Fail) as caught:
-        call(*args)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def write_ark(folder, arrays):

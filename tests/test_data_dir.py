@@ -5,22 +5,14 @@ import subprocess
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from support import failure
 
 from pytorch.data.data_dir import REST, DataDir, read_table, spk2utt_of, write_data_dir, write_table
-from pytorch.program import Fail
 
 
 def write(path, content):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
-
-
-def failure(call, *args, **more):
-    with pytest.raises(Fail) as caught:
-        call(*args, **more)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 # ---- reading what is right

@@ -7,8 +7,9 @@ import shutil
 import kaldiio
 import numpy as np
 import pytest
+from support import write_feats, write_vad
 
-from pytorch.data.ark import ArkReader, ArkWriter
+from pytorch.data.ark import ArkReader
 from pytorch.data.data_dir import DataDir, read_table, write_data_dir
 from pytorch.features.options import FeatureOptions
 from pytorch.files import write_json
@@ -28,20 +29,6 @@ def write_data(folder, speakers, seed):
     write_feats(folder, feats)
     write_vad(folder, {utt: chance.random(len(matrix)) < 0.8 for utt, matrix in feats.items()})
     return folder
-
-
-def write_feats(folder, feats, **options):
-    with ArkWriter(folder / "feats.ark", folder / "feats.scp") as ark:
-        for utt, matrix in feats.items():
-            ark.write(utt, matrix)
-    write_json(folder / "feats.json", FeatureOptions(use_energy=True, **options).to_json())
-
-
-def write_vad(folder, decisions):
-    with ArkWriter(folder / "vad.ark", folder / "vad.scp") as ark:
-        for utt, vad in decisions.items():
-            ark.write(utt, vad)
-    write_json(folder / "vad.json", {"vad_energy_threshold": 5.0})
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import torch
 import torchaudio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support import failure
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pytorch.data.audio import read_audio
@@ -20,19 +21,11 @@ from pytorch.features.cmvn import subtract_mean
 from pytorch.features.kaldi import FLOOR, Features
 from pytorch.features.options import FeatureOptions, add_feature_options, feature_options_of
 from pytorch.features.vad import energy_vad
-from pytorch.program import Fail, Parser
+from pytorch.program import Parser
 
 GOLDEN = Path(__file__).parent / "kaldi_golden"
 UTTS = ("s0-u1", "s2-u0")
 MFCC30 = FeatureOptions(feature="mfcc", low_freq=20.0, high_freq=7600.0, num_mel_bins=30, num_ceps=30, snip_edges=False)
-
-
-def failure(call, *args, **more):
-    with pytest.raises(Fail) as caught:
-        call(*args, **more)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def golden_arrays(name):

@@ -8,18 +8,11 @@ import sys
 import time
 
 import pytest
+from support import failure
 
 from pytorch.files import need_file, read_json, sha256, sha256_of_sizes, whole_file, write_json
 from pytorch.marker import Marker, options_of
 from pytorch.program import ROOT, Fail, Parser, boolean, positive_int
-
-
-def failure(call, *args, **more):
-    with pytest.raises(Fail) as caught:
-        call(*args, **more)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def make(folder, options=None, inputs=None, **more):

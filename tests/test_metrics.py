@@ -12,6 +12,7 @@ import scipy.spatial.distance
 import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import failure
 
 from pytorch.backend.cosine import BLOCK, cosine_scores, unit_length
 from pytorch.data.ark import ArkWriter
@@ -19,17 +20,8 @@ from pytorch.data.data_dir import DataDir, write_data_dir, write_table
 from pytorch.data.trials import draw_trials, join_scores, read_trials, write_trials
 from pytorch.files import sha256
 from pytorch.metrics import eer, error_rates, min_dcf
-from pytorch.program import Fail
 
 GOLDEN = Path(__file__).parent / "kaldi_golden"
-
-
-def failure(call, *args, **more):
-    with pytest.raises(Fail) as caught:
-        call(*args, **more)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 # ---- error rates against brute force

@@ -8,23 +8,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from support import failure
 
 from pytorch.losses import AdditiveAngularMargin, Softmax, build_loss
 from pytorch.models import MODELS, build_model, parse_model_args
 from pytorch.models.pooling import mean_std
 from pytorch.models.xvector import XVector
-from pytorch.program import Fail
 
 GOLDEN = Path(__file__).parent / "kaldi_golden"
 WIDTHS = {"frame_dim": 16, "stats_dim": 24, "embed_dim": 12}
-
-
-def failure(call, *args):
-    with pytest.raises(Fail) as caught:
-        call(*args)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def small_network(feat_dim=5, seed=0, **more):

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+from support import write_feats, write_vad
 
-from pytorch.data.ark import ArkWriter
 from pytorch.data.data_dir import DataDir, write_data_dir
 from pytorch.data.trials import draw_trials, write_trials
 from pytorch.features.options import FeatureOptions
@@ -41,20 +41,6 @@ def write_data(folder, speakers, seed, trials=False):
     if trials:
         write_trials(folder / "trials", draw_trials(DataDir(folder), 0))
     return folder
-
-
-def write_feats(folder, feats):
-    with ArkWriter(folder / "feats.ark", folder / "feats.scp") as ark:
-        for utt, matrix in feats.items():
-            ark.write(utt, matrix)
-    write_json(folder / "feats.json", FeatureOptions(use_energy=True).to_json())
-
-
-def write_vad(folder, decisions):
-    with ArkWriter(folder / "vad.ark", folder / "vad.scp") as ark:
-        for utt, vad in decisions.items():
-            ark.write(utt, vad)
-    write_json(folder / "vad.json", {"vad_energy_threshold": 5.0})
 
 
 @pytest.fixture(scope="module")

@@ -73,8 +73,8 @@ def call(command, remedy):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as process:
         for line in process.stdout:
             said.append(line)
-            if found := re.search(r"(Downloading|Processing) (?:\S*/)?([^/\s]+)\.whl(.*)", line):
-                print(f"  {'downloading' if found[1] == 'Downloading' else 'taking'} {found[2].split('-cp3')[0].split('-py')[0]}{found[3]}", file=sys.stderr)
+            if found := re.search(r"(Downloading|Processing) (?:\S*/)?([^/\s]+?-[^-\s]+)-\S+\.whl( \([\d.]+ [kMG]?B\))?", line):
+                print(f"  {'downloading' if found[1] == 'Downloading' else 'taking'} {found[2]}{found[3] or ''}", file=sys.stderr)
             elif line.startswith("Installing collected packages"):
                 print(f"  installing {line.count(',') + 1} packages", file=sys.stderr)
     if process.returncode != 0:
