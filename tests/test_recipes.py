@@ -75,7 +75,7 @@ def test_a_mistyped_option_of_a_recipe_is_status_2(whole):
 @pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_in_every_stage_and_started_again_it_ends_with_the_same_scores(whole, tmp_path, number):
-    after_sec = {1: 1.5, 2: 3, 3: 6, 4: 4, 5: 0.4, 6: 0.4}  # into the stage: in the midst of its work
+    after_sec = {1: 0.8, 2: 3, 3: 6, 4: 4, 5: 0.4, 6: 0.4}  # into the stage: in the midst of its work
     stopped = 0
     for stage, pause in after_sec.items():
         words = [*SMALL, "--stage", str(stage)]
@@ -89,7 +89,7 @@ def test_killed_in_every_stage_and_started_again_it_ends_with_the_same_scores(wh
         stopped += process.wait() != 0
         result = run("mini/v1", tmp_path, *words, "--stop-stage", str(stage))
         assert result.returncode == 0, result.stderr
-    assert stopped >= 5
+    assert stopped >= 4  # a quick machine may be done with one of the short stages
     assert scores_of(tmp_path) == scores_of(whole)
 
 
