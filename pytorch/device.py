@@ -42,7 +42,7 @@ def hidden_card():
 
 
 def autocast(device, precision):
-    """precision: 'bf16', 'fp32', or 'auto': bf16 on a card and on a CPU with instructions for it, where it is several times faster; else fp32"""
+    """precision: 'bf16', 'fp32', or 'auto': bf16 on a card and on a CPU with instructions for it, which it speeds up; else fp32"""
     import torch
 
     fast = device.type == "cuda" or multiplies_bf16()
