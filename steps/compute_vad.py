@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir
-from pytorch.files import need_file, read_json, sha256, write_json
+from pytorch.files import read_json, sha256, write_json
 from pytorch.jobs import Shards, add_job_options
 from pytorch.marker import Marker, options_of
 from pytorch.program import Fail, Parser, boolean, count, finite_float, fraction, run
@@ -33,12 +33,12 @@ def parse_args():
 def main():
     args = parse_args()
     data = DataDir(args.data)
-    need_file(data / "feats.scp", f"make it with steps/make_feats.py {data.path}")
+    tables = data.feature_tables(voiced=False)
     settings = read_json(data / "feats.json")
     if not isinstance(settings, dict) or not (settings.get("use_energy") or settings.get("feature") == "mfcc"):
         raise Fail(f"{data / 'feats.json'}: column 0 of these features is no energy; make them with --use-energy true, or use mfcc")
     options = options_of(args, without=("data",))
-    inputs = {name: sha256(path) for name, path in data.feature_tables(voiced=False).items()}
+    inputs = {name: sha256(path) for name, path in tables.items()}
     shards = Shards(args, Marker(data / ".done/compute_vad.json", options, inputs), data.path, "vad")
     if shards.is_done():
         print(f"compute_vad: the decisions of {data.path} are there")
