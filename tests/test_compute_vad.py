@@ -158,7 +158,10 @@ def test_settings_that_say_nothing_of_an_energy_are_refused(text, data, program)
     [
         (lambda data: (data / "feats.scp").unlink(), "{0}/feats.scp: no such file; make it with steps/make_feats.py {0}"),
         (lambda data: (data / "feats.scp").write_text(""), "{0}/feats.scp: empty; make it with steps/make_feats.py {0}"),
-        (lambda data: (data / "feats.json").unlink(), "{0}/feats.json: no such file; it holds the settings of the features, and comes with feats.scp from steps/make_feats.py"),
+        (
+            lambda data: (data / "feats.json").unlink(),
+            "{0}/feats.json: no such file; it holds the settings of the features, and comes with feats.scp from steps/make_feats.py",
+        ),
         (lambda data: (data / "utt2spk").unlink(), "{0}/utt2spk: no such file"),
         (lambda data: (data / "feats.ark").unlink(), "{0}/feats.scp: 's0-a': {0}/feats.ark: No such file or directory; make the archive anew"),
         (
