@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 if sys.version_info < (3, 11):  # noqa: UP036  the programs can be called without path.sh
@@ -22,12 +23,14 @@ class Terminated(BaseException):
 
 
 _signals = []  # that arrived
+_said = []  # lines on stderr, each once
 
 
 def run(main):
     """Run main() as a program: Fail becomes one line on stderr and status 1, signals and full disks end cleanly."""
     name = Path(sys.argv[0]).name
     sys.stdout.reconfigure(line_buffering=True)
+    threading.excepthook = _thread_failed
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _raise_terminated)
@@ -46,7 +49,7 @@ def run(main):
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        status = _say(name, f"{os.fsdecode(error.filename or 'output')}: {error.strerror}", 1)
+        status = _say(name, _file_trouble(error), 1)
     except KeyboardInterrupt:
         status = _say(name, "interrupted", 130)
     except Terminated:
@@ -64,8 +67,23 @@ def _raise_terminated(signum, frame):
     raise Terminated
 
 
+def _file_trouble(error):
+    return f"{os.fsdecode(error.filename or 'output')}: {error.strerror}"
+
+
+def _thread_failed(args):
+    """A library's own thread (TensorBoard's writer) met a full disk or a lost folder: a line, no traceback; the main thread hears of it and ends."""
+    if isinstance(args.exc_value, OSError) and args.exc_value.errno is not None:
+        _say(Path(sys.argv[0]).name, _file_trouble(args.exc_value), 1)
+    else:
+        threading.__excepthook__(args)
+
+
 def _say(name, message, status):
-    print(f"{name}: {message}", file=sys.stderr)
+    line = f"{name}: {message}\n"
+    if line not in _said:
+        _said.append(line)
+        sys.stderr.write(line)  # in one piece: other threads write too
     return status
 
 
