@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import write_data_dir
+from pytorch.data.names import read_names
 from pytorch.files import need_file, sha256, sha256_of_sizes
 from pytorch.marker import Marker
 from pytorch.program import Fail, Parser, boolean, run
@@ -36,7 +37,7 @@ def main():
     names = [f"etc/{name}.{kind}" for name in LISTS for kind in ("fileids", "transcription")]
     files = [need_file(args.corpus / name, "--corpus must name the folder of AN4 itself") for name in names]
     recordings = read_fileids(args.corpus)
-    held_out = {"valid": read_speakers(args.valid_list), "test": read_speakers(args.test_list)}
+    held_out = {"valid": read_names(args.valid_list), "test": read_names(args.test_list)}
     check_speakers(held_out, {spk for spk, _ in recordings.values()}, args)
     inputs = {path.name: sha256(path) for path in (*files, args.valid_list, args.test_list)}
     inputs["audio"] = sha256_of_sizes(path for _, path in recordings.values())
@@ -89,13 +90,6 @@ def read_transcriptions(corpus):
             if match and match[1]:
                 text[match[2]] = match[1]
     return text
-
-
-def read_speakers(path):
-    speakers = [word for line in need_file(path).read_text().splitlines() if (word := line.partition("#")[0].strip())]
-    if not speakers:
-        raise Fail(f"{path}: no speaker in it")
-    return speakers
 
 
 def check_speakers(held_out, known, args):

@@ -6,6 +6,7 @@ RUNNER is utils/submit.py or any program with the command line of Kaldi's run.pl
 import argparse
 import contextlib
 import hashlib
+import heapq
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from pytorch.data.data_dir import REST, read_table, write_table
 from pytorch.files import whole_file
 from pytorch.marker import Marker, hold
 from pytorch.program import ROOT, Fail, Terminated, positive_int
-from pytorch.progress import LINE
+from pytorch.progress import LINE, track
 
 
 def add_job_options(parser):
@@ -152,21 +153,25 @@ class Shards:
     Until all shares are done they lie in <folder>/.parts/<step>-<hash of what was asked>: what an earlier run made stays whole, and no value
     of one run gets among those of another. A finished share has its own marker there, so a second run does only what is missing.
 
-    part_inputs: {input of the marker: function of share}, for inputs of which a part needs only its share (an audio file that is mended
-    then spoils only the share it is in); share(items) picks the job's of all items
+    keys: the ids that shall come back
+    tables: names of the tables that compute() fills beside the archive
+    source_of(key): fingerprint of what a value is made of, for steps that read recordings: a recording that cannot be read then does not stop the others,
+    and a second run, of any split, computes only those that failed, were added or have changed
+    compress: Kaldi's compression method for matrices, 0 for none
+    writer, reader: the classes of the archive, where it is not one of arrays
     """
 
-    def __init__(self, args, marker, folder, name, part_inputs=None):
-        self.args, self.marker, self.folder, self.name = args, marker, Path(folder), name
+    def __init__(self, args, marker, folder, name, keys, tables=(), source_of=None, compress=0, writer=None, reader=None):
+        self.args, self.marker, self.folder, self.name, self.keys = args, marker, Path(folder), name, keys
+        self.tables, self.source_of, self.compress, self.writer, self.reader = tables, source_of, compress, writer, reader
+        if args.nj:
+            args.nj = min(args.nj, len(keys))
         self.nj, self.job = args.nj or 1, args.job or 1
         self.is_worker = args.job is not None
-        self.part_inputs = part_inputs or {}
         marker.asked["inputs"]["folder"] = str(self.folder.resolve())  # the scp names the archives by their whole path
-        common = {key: value for key, value in marker.asked["inputs"].items() if key not in self.part_inputs}
-        asked = hashlib.sha256(json.dumps([marker.asked["options"], common], sort_keys=True).encode()).hexdigest()
+        self._inputs = {"folder": marker.asked["inputs"]["folder"]} if source_of else marker.asked["inputs"]  # of a part
+        asked = hashlib.sha256(json.dumps([marker.asked["options"], self._inputs], sort_keys=True).encode()).hexdigest()
         self.parts = self.folder / ".parts" / f"{marker.path.stem}-{asked[:12]}"
-        self.ark, self.scp = self._part(f"{name}.ark", self.job), self._part(f"{name}.scp", self.job)
-        self._tables = []
 
     def is_done(self):
         """For the step as a whole: lock it, then True where nothing is to be done. A worker's own share is looked at in work()."""
@@ -174,6 +179,7 @@ class Shards:
             return False
         self.marker.lock()
         if self.marker.is_done(self.args.overwrite):
+            self._clear_parts()  # of a run that was killed at its very end
             return True
         self.marker.claim([self.folder / f"{self.name}.scp"], self.args.overwrite)
         if self.args.overwrite:
@@ -181,43 +187,39 @@ class Shards:
         self.marker.begin()
         return False
 
-    def work(self, compute, log_folder):
-        """Do this job's share with compute(share); or submit all jobs and wait. Fail where a share did not come back."""
+    def work(self, compute, log_folder, items=None, what="utterances", weight_of=None, group_of=None, max_fail=0):
+        """Do this job's share, or submit all jobs and wait. Fail where a share did not come back, or more than max_fail keys failed.
+
+        compute(items) yields (key, array or Fail, {table: value}) in the order of the keys
+        items(): what is shared out and given to compute, `what` by name; the keys, where it is not given
+        weight_of(item): how much work it is; group_of(item): items that one job should have together
+        Returns {key: message} of the keys that failed.
+        """
         if self.args.nj and not self.is_worker:
             submit(self.args, log_folder)
         else:
-            marker = self._part_marker(self.job)
-            marker.lock()
-            if not marker.matches():
-                compute(self._share(self.job))
-                marker.finish([self.ark, self.scp, *self._tables])
-        if not self.is_worker:
-            if lost := [str(job) for job in self._jobs() if not self._part_marker(job).matches()]:
-                raise Fail(f"{self.folder}: of {self.nj} jobs, these did not come back: {', '.join(lost[:20])}; see {log_folder}, run again")
-            (self.folder / f"{self.name}.scp").unlink(missing_ok=True)  # what an earlier run made gives way; scp first, so that none is read half
-
-    def write_digests(self, ark):
-        """Keep what an ArkWriter has written, as digests: finish() makes one of all, <folder>/<name>.sha256, by which later steps see a change."""
-        self.write_table("digests", ark.digests)
-
-    def write_table(self, name, table):
-        """Write this job's part of a table."""
-        path = self._part(name, self.job)
-        write_table(path, table)
-        self._tables.append(path)
+            self._work_share(compute, deal(items() if items else self.keys, self.nj, self.job, weight_of, group_of), what)
+        if self.is_worker:
+            return {}
+        if lost := [str(job) for job in self._jobs() if not self._part_marker(job).matches()]:
+            raise Fail(f"{self.folder}: of {self.nj} jobs, these did not come back: {', '.join(lost[:20])}; see {log_folder}, run again")
+        failed = self.join_tables("failed") if self.source_of else {}
+        self._report(failed, Path(log_folder) / f"{self.marker.path.stem}.failed", max_fail)
+        (self.folder / f"{self.name}.scp").unlink(missing_ok=True)  # what an earlier run made gives way; scp first, so that none is read half
+        return failed
 
     def join_tables(self, name):
         """The parts of all jobs as one table."""
         return {key: value for job in self._jobs() for key, value in self._read_part(name, job).items()}
 
-    def finish(self, keys, outputs):
-        """Check that all `keys` came back, write the scp and the marker, remove the parts and what an earlier split left."""
+    def finish(self, outputs, failed=()):
+        """Check that all keys but `failed` came back, write the scp and the marker, remove the parts and what an earlier split left."""
         scp, arks, places = self.folder / f"{self.name}.scp", [], {}
         for job in self._jobs():
             arks.append(self.folder.resolve() / (f"{self.name}.ark" if self.nj == 1 else f"{self.name}.{job}.ark"))
             places |= {key: f"{arks[-1]}:{place.rpartition(':')[2]}" for key, place in self._read_part(f"{self.name}.scp", job).items()}
-        if missing := [key for key in keys if key not in places]:
-            raise Fail(f"{self.folder}: {len(missing)} of {len(keys)} utterances did not come back: {', '.join(missing[:5])}; see the logs, run again")
+        if missing := [key for key in self.keys if key not in places and key not in failed]:
+            raise Fail(f"{self.folder}: {len(missing)} of {len(self.keys)} utterances did not come back: {', '.join(missing[:5])}; see the logs, run again")
         for job, ark in enumerate(arks, 1):
             os.replace(self._part(f"{self.name}.ark", job), ark)
         digests = sorted(self.join_tables("digests").items())
@@ -231,21 +233,84 @@ class Shards:
         self.marker.finish([scp, content, *arks, *outputs])
         self._clear_parts()
 
+    def _work_share(self, compute, share, what):
+        marker = self._part_marker(self.job)
+        marker.lock()
+        sources = {key: self.source_of(key) for key in share} if self.source_of else {}
+        if marker.matches() and (not self.source_of or (self._read_part("sources", self.job) == sources and not self._read_part("failed", self.job))):
+            return
+        from pytorch.data.ark import ArkWriter
+
+        kept = self._kept(sources)
+        missing = [item for item in share if not self.source_of or item not in kept]
+        computed = compute(track(missing, len(missing), what))
+        tables, failed = {name: {} for name in self.tables}, {}
+        ark, scp = self._part(f"{self.name}.ark", self.job), self._part(f"{self.name}.scp", self.job)
+        found = ((key, reader, row) for key, (reader, row) in sorted(kept.items()))
+        with self.writer(ark, scp) if self.writer else ArkWriter(ark, scp, compress=self.compress or None) as archive:
+            for key, value, row in heapq.merge(found, computed, key=lambda entry: entry[0]):
+                if isinstance(value, Fail):
+                    failed[key] = str(value)
+                    continue
+                if key in kept:
+                    archive.copy(key, value)
+                else:
+                    archive.write(key, value)
+                for name in self.tables:
+                    tables[name][key] = row[name]
+            marker.begin()  # other jobs that take over from this part see that it changes
+        parts = {**tables, "digests": archive.digests, "sources": sources, "failed": failed}
+        for name, table in parts.items():
+            write_table(self._part(name, self.job), table)
+        marker.finish([ark, scp, *(self._part(name, self.job) for name in parts)])
+
+    def _kept(self, sources):
+        """What an earlier run of any split made of the same sources: {key: (reader of its archive, {table: value})}."""
+        kept = {}
+        if sources and self.parts.is_dir():
+            for path in self.parts.glob(f"{self.name}.scp.*-of-*"):
+                job, _, nj = path.name.removeprefix(f"{self.name}.scp.").partition("-of-")
+                kept |= self._kept_of(int(job), int(nj), sources)
+        return kept
+
+    def _kept_of(self, job, nj, sources):
+        from pytorch.data.ark import ArkReader
+
+        marker, scp = self._part_marker(job, nj), self._part(f"{self.name}.scp", job, nj)
+        if not marker.matches() or not scp.stat().st_size:
+            return {}
+        before = marker.path.read_bytes()
+        reader, tables = (self.reader or ArkReader)(scp), {name: self._read_part(name, job, nj) for name in self.tables}
+        same = [key for key, source in self._read_part("sources", job, nj).items() if sources.get(key) == source and key in reader]
+        if not same or reader.shape(same[0]) is None or marker.path.read_bytes() != before:  # with the archive open: its job has not begun to replace it
+            return {}
+        return {key: (reader, {name: tables[name][key] for name in self.tables}) for key in same}
+
+    def _report(self, failed, path, max_fail):
+        path.unlink(missing_ok=True)
+        if not failed:
+            return
+        write_table(path, failed)
+        for message in list(failed.values())[:20]:
+            print(f"{self.marker.path.stem}: {message}", file=sys.stderr)
+        what = f"{self.folder}: {len(failed)} of {len(self.keys)} utterances failed, listed in {path}"
+        if len(failed) == len(self.keys):
+            raise Fail(f"{what}: all of them; mend them and run again")
+        if len(failed) > max_fail:
+            raise Fail(f"{what}; the others are kept: mend or remove these and run again, or leave them out with --max-fail {len(failed)}")
+        print(f"{self.marker.path.stem}: warning: {what}; utils/fix_data_dir.py removes them from the tables", file=sys.stderr)
+
     def _jobs(self):
         return range(1, self.nj + 1)
 
-    def _share(self, job):
-        return lambda items: items[job - 1 :: self.nj]  # neighbours, of like length, spread over the jobs
+    def _part(self, name, job, nj=None):
+        return self.parts / f"{name}.{job}-of-{nj or self.nj}"
 
-    def _part(self, name, job):
-        return self.parts / f"{name}.{job}-of-{self.nj}"
+    def _part_marker(self, job, nj=None):
+        return Marker(self.parts / ".done" / f"{self.marker.path.stem}.{job}-of-{nj or self.nj}.json", self.marker.asked["options"], self._inputs)
 
-    def _part_marker(self, job):
-        inputs = {**self.marker.asked["inputs"], **{name: of(self._share(job)) for name, of in self.part_inputs.items()}}
-        return Marker(self.parts / ".done" / f"{self.marker.path.stem}.{job}-of-{self.nj}.json", self.marker.asked["options"], inputs)
-
-    def _read_part(self, name, job):
-        path = self._part(name, job)
+    def _read_part(self, name, job, nj=None):
+        path = self._part(name, job, nj)
         return read_table(path, REST) if not path.exists() or path.stat().st_size else {}  # a job may have had nothing to do
 
     def _clear_parts(self):
@@ -254,3 +319,18 @@ class Shards:
             shutil.rmtree(old, ignore_errors=True)
         with contextlib.suppress(OSError):
             self.parts.parent.rmdir()
+
+
+def deal(items, nj, job, weight_of=None, group_of=None):
+    """The share of one job: like amounts of work for all, groups kept together, the order of `items` kept.
+
+    The heaviest groups are dealt first, to and fro: 1 2 3 3 2 1 1 2 3 …
+    """
+    groups = {}
+    for place, item in enumerate(items):
+        groups.setdefault(group_of(item) if group_of else place, []).append(place)
+    if weight_of:
+        weights = {group: sum(weight_of(items[place]) for place in places) for group, places in groups.items()}
+        groups = dict(sorted(groups.items(), key=lambda entry: -weights[entry[0]]))
+    mine = [places for turn, places in enumerate(groups.values()) if job - 1 in (turn % (2 * nj), 2 * nj - 1 - turn % (2 * nj))]
+    return [items[place] for place in sorted(place for places in mine for place in places)]

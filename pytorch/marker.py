@@ -13,7 +13,9 @@ from pathlib import Path
 from pytorch.files import read_json, write_json
 from pytorch.program import Fail
 
-NEUTRAL = {"config", "nj", "cmd", "job", "device", "overwrite", "num_threads", "num_workers", "keep_last", "max_bad_steps"}  # cannot change a result
+NEUTRAL = {  # options that cannot change a result
+    "config", "nj", "cmd", "job", "device", "overwrite", "num_threads", "num_workers", "keep_last", "max_bad_steps", "save_feats", "max_fail", "allow_cmd",
+}  # fmt: skip
 
 
 def options_of(args, without=()):

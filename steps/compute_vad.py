@@ -11,11 +11,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir
+from pytorch.features.options import has_energy_first
 from pytorch.files import read_json, sha256, write_json
 from pytorch.jobs import Shards, add_job_options
 from pytorch.marker import Marker, options_of
 from pytorch.program import Fail, Parser, boolean, count, finite_float, fraction, run
-from pytorch.progress import track
 
 
 def parse_args():
@@ -35,21 +35,21 @@ def main():
     data = DataDir(args.data)
     tables = data.feature_tables(voiced=False)
     settings = read_json(data / "feats.json")
-    if not isinstance(settings, dict) or not (settings.get("use_energy") or settings.get("feature") == "mfcc"):
+    if not isinstance(settings, dict) or not has_energy_first(settings):
         raise Fail(f"{data / 'feats.json'}: column 0 of these features is no energy; make them with --use-energy true, or use mfcc")
     options = options_of(args, without=("data",))
     inputs = {name: sha256(path) for name, path in tables.items()}
-    shards = Shards(args, Marker(data / ".done/compute_vad.json", options, inputs), data.path, "vad")
+    shards = Shards(args, Marker(data / ".done/compute_vad.json", options, inputs), data.path, "vad", list(data.utt2spk), tables=("voiced",))
     if shards.is_done():
         print(f"compute_vad: the decisions of {data.path} are there")
         return
-    shards.work(lambda share: decide(data, share(list(data.utt2spk)), args, shards), log_folder=data / "log")
+    shards.work(lambda utts: decide(data, utts, args), log_folder=data / "log")
     if shards.is_worker:
         return
 
     counts = {utt: tuple(map(int, words.split())) for utt, words in shards.join_tables("voiced").items()}
     write_json(data / "vad.json", options)
-    shards.finish(list(data.utt2spk), [data / "vad.json"])
+    shards.finish([data / "vad.json"])
     voiced, total = (sum(column) for column in zip(*counts.values(), strict=True))
     silent = [utt for utt, (voiced_here, _) in counts.items() if voiced_here == 0]
     print(f"compute_vad: {data.path}: {100 * voiced / total:.1f} % of {total} frames are voiced")
@@ -57,24 +57,18 @@ def main():
         print(f"compute_vad: warning: {len(silent)} utterances have no voiced frame: {', '.join(silent[:5])}", file=sys.stderr)
 
 
-def decide(data, utts, args, shards):
-    from pytorch.data.ark import ArkReader, ArkWriter
+def decide(data, utts, args):
+    """Yield each utterance with its decisions."""
+    from pytorch.data.ark import ArkReader
     from pytorch.features.vad import energy_vad
 
     feats = ArkReader(data / "feats.scp")
-    counts = {}
-    with ArkWriter(shards.ark, shards.scp) as ark:
-        for utt in track(utts, len(utts), "utterances"):
-            shape = feats.shape(utt)
-            if len(shape) != 2 or min(shape) == 0:
-                raise Fail(f"{feats.scp}: '{utt}' has the shape {shape}, features with an energy in column 0 were expected")
-            vad = energy_vad(
-                feats.column(utt, 0), args.vad_energy_threshold, args.vad_energy_mean_scale, args.vad_frames_context, args.vad_proportion_threshold
-            )
-            ark.write(utt, vad)
-            counts[utt] = f"{int(vad.sum())} {len(vad)}"
-    shards.write_table("voiced", counts)
-    shards.write_digests(ark)
+    for utt in utts:
+        shape = feats.shape(utt)
+        if len(shape) != 2 or min(shape) == 0:
+            raise Fail(f"{feats.scp}: '{utt}' has the shape {shape}, features with an energy in column 0 were expected")
+        vad = energy_vad(feats.column(utt, 0), args.vad_energy_threshold, args.vad_energy_mean_scale, args.vad_frames_context, args.vad_proportion_threshold)
+        yield utt, vad, {"voiced": f"{int(vad.sum())} {len(vad)}"}
 
 
 if __name__ == "__main__":

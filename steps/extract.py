@@ -7,6 +7,7 @@ e.g.    steps/extract.py --nj 4 exp/xvector data/test exp/xvector/test
 """
 
 import sys
+from operator import itemgetter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -16,7 +17,6 @@ from pytorch.files import read_json, sha256, write_json
 from pytorch.jobs import Shards, add_job_options
 from pytorch.marker import Marker
 from pytorch.program import Fail, Parser, boolean, positive_int, run
-from pytorch.progress import track
 
 
 def parse_args():
@@ -45,41 +45,50 @@ def main():
     weights = sha256(experiment.weights(epoch))
     facts = {"experiment": str(args.exp), "seed": seed, "epoch": epoch, "weights_sha256": weights, "features": settings["features"]}
     inputs = {"weights": weights, "model.json": sha256(args.exp / "model.json"), **{name: sha256(path) for name, path in tables.items()}}
-    shards = Shards(args, Marker(args.out / ".done/extract.json", {"batch_frames": args.batch_frames}, inputs), args.out, "xvector")
+    shards = Shards(args, Marker(args.out / ".done/extract.json", {"batch_frames": args.batch_frames}, inputs), args.out, "xvector", list(data.utt2spk))
     if shards.is_done():
         print(f"extract: the embeddings in {args.out} are there")
         return
-    shards.work(lambda share: extract(experiment, epoch, data, args, share, shards), log_folder=args.out / "log")
+    extraction = Extraction(experiment, epoch, data, args)
+    shards.work(extraction.vectors, log_folder=args.out / "log", items=extraction.batches, what="batches")
     if shards.is_worker:
         return
     write_json(args.out / "xvector.json", facts)
-    shards.finish(list(data.utt2spk), [args.out / "xvector.json"])
+    shards.finish([args.out / "xvector.json"])
     print(f"extract: {len(data.utt2spk)} embeddings of {data.path} in {args.out}, by epoch {epoch} of {args.exp}")
 
 
-def extract(experiment, epoch, data, args, share, shards):
-    import numpy as np
-    import torch
+class Extraction:
+    """The work of one job: the network and the frames, loaded when the job knows that it has something to do."""
 
-    from pytorch.data.ark import ArkWriter
-    from pytorch.data.frames import Frames
-    from pytorch.device import choose_device
-    from pytorch.extraction import embed_utterances, plan_batches
+    def __init__(self, experiment, epoch, data, args):
+        self.experiment, self.epoch, self.data, self.args = experiment, epoch, data, args
 
-    torch.set_num_threads(args.num_threads)
-    device = choose_device(args.device)
-    settings = experiment.settings
-    model = experiment.load(epoch, device)
-    frames = Frames(data, settings["voiced"])
-    frames.need_length(model.min_frames, f"remove them from {data.path}")
-    batches = share(plan_batches(frames.lengths, args.batch_frames))
-    embeddings = embed_utterances(model, frames, batches, settings["cmn"], device)
-    with ArkWriter(shards.ark, shards.scp) as ark:
-        for utt, vector in track(embeddings, sum(map(len, batches)), "utterances"):
+    def batches(self):
+        """Lists of indices of utterances; of all jobs, for jobs share out whole batches and so compute the same values however many they are."""
+        import torch
+
+        from pytorch.data.frames import stored_frames
+        from pytorch.device import choose_device
+        from pytorch.extraction import plan_batches
+
+        torch.set_num_threads(self.args.num_threads)
+        self.device = choose_device(self.args.device)
+        self.model = self.experiment.load(self.epoch, self.device)
+        self.frames = stored_frames(self.data, self.experiment.settings["voiced"])
+        self.frames.need_length(self.model.min_frames)
+        return plan_batches(self.frames.lengths, self.args.batch_frames)
+
+    def vectors(self, batches):
+        """Yield each utterance of the batches with its embedding, by utterance."""
+        import numpy as np
+
+        from pytorch.extraction import embed_utterances
+
+        for utt, vector in sorted(embed_utterances(self.model, self.frames, batches, self.experiment.settings["cmn"], self.device), key=itemgetter(0)):
             if not np.isfinite(vector).all() or not vector.any():
-                raise Fail(f"{data.path}: the embedding of '{utt}' is zero or not finite; look at its recording, and at the network's training")
-            ark.write(utt, vector)
-    shards.write_digests(ark)
+                raise Fail(f"{self.data.path}: the embedding of '{utt}' is zero or not finite; look at its recording, and at the network's training")
+            yield utt, vector, {}
 
 
 if __name__ == "__main__":

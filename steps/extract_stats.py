@@ -15,7 +15,6 @@ from pytorch.files import read_json, sha256, write_json
 from pytorch.jobs import Shards, add_job_options
 from pytorch.marker import Marker
 from pytorch.program import Parser, boolean, run
-from pytorch.progress import track
 
 
 def parse_args():
@@ -32,32 +31,30 @@ def main():
     args = parse_args()
     data = DataDir(args.data)
     inputs = {name: sha256(path) for name, path in data.feature_tables(args.voiced).items()}
-    shards = Shards(args, Marker(args.out / ".done/extract_stats.json", {"voiced": args.voiced}, inputs), args.out, "xvector")
+    shards = Shards(args, Marker(args.out / ".done/extract_stats.json", {"voiced": args.voiced}, inputs), args.out, "xvector", list(data.utt2spk))
     if shards.is_done():
         print(f"extract_stats: the vectors in {args.out} are there")
         return
-    shards.work(lambda share: describe(data, args.voiced, share, shards), log_folder=args.out / "log")
+    shards.work(lambda utts: describe(data, args.voiced, utts), log_folder=args.out / "log")
     if shards.is_worker:
         return
     write_json(args.out / "xvector.json", {"experiment": "mean and standard deviation", "features": read_json(data / "feats.json"), **inputs})
-    shards.finish(list(data.utt2spk), [args.out / "xvector.json"])
+    shards.finish([args.out / "xvector.json"])
     print(f"extract_stats: {len(data.utt2spk)} vectors of {data.path} in {args.out}")
 
 
-def describe(data, voiced, share, shards):
+def describe(data, voiced, utts):
+    """Yield each utterance with its vector."""
     import numpy as np
 
-    from pytorch.data.ark import ArkWriter
-    from pytorch.data.frames import Frames
+    from pytorch.data.frames import stored_frames
 
-    frames = Frames(data, voiced)
-    frames.need_length(2, f"remove them from {data.path}")
-    indices = share(range(len(frames.utts)))
-    with ArkWriter(shards.ark, shards.scp) as ark:
-        for index in track(indices, len(indices), "utterances"):
-            matrix = frames.whole(index).astype(np.float64)
-            ark.write(frames.utts[index], np.concatenate([matrix.mean(0), matrix.std(0)]))
-    shards.write_digests(ark)
+    frames = stored_frames(data, voiced)
+    frames.need_length(2)
+    number = {utt: index for index, utt in enumerate(frames.utts)}
+    for utt in utts:
+        matrix = frames.whole(number[utt]).astype(np.float64)
+        yield utt, np.concatenate([matrix.mean(0), matrix.std(0)]), {}
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Compute the features of a data directory: Kaldi's fbank or MFCC.
+"""Compute the features of a data directory: Kaldi's fbank, MFCC and spectrogram, mel spectrograms.
 
-Reads   <data>/{wav.scp,utt2spk}
+Reads   <data>/{wav.scp,segments,utt2spk}   recordings: files, places in archives, or commands
 Writes  <data>/feats.ark (feats.JOB.ark with --nj), feats.scp, feats.json (the settings), utt2num_frames
+        <data>/log/make_feats.failed        utterances whose recordings could not be read, with the reason; the others are kept for the next run
 e.g.    steps/make_feats.py --feature mfcc --config conf/mfcc.conf --nj 4 data/train
         steps/make_feats.py --num-mel-bins 80 data/train
 """
@@ -12,18 +13,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir, write_table
+from pytorch.data.recordings import Recordings, add_audio_options, audio_options_of
 from pytorch.features.options import add_feature_options, feature_options_of
-from pytorch.files import sha256, sha256_of_sizes, write_json
+from pytorch.files import sha256, write_json
 from pytorch.jobs import Shards, add_job_options
 from pytorch.marker import Marker
-from pytorch.program import Fail, Parser, boolean, run
-from pytorch.progress import track
+from pytorch.program import Fail, Parser, boolean, count, run
 
 
 def parse_args():
     parser = Parser(__doc__)
     parser.add_argument("data", type=Path, help="data directory")
     add_feature_options(parser)
+    add_audio_options(parser)
+    parser.add_argument("--compress", type=int, choices=range(8), default=3, help="Kaldi's compression method, 3: two bytes a value; 0: none, four bytes")
+    parser.add_argument("--max-fail", type=count, default=0, help="recordings that may fail; they have no features then")
     parser.add_argument("--overwrite", type=boolean, default=False, help="compute anew where other features are there")
     add_job_options(parser)
     return parser.parse_args()
@@ -33,54 +37,55 @@ def main():
     args = parse_args()
     options = feature_options_of(args)
     data = DataDir(args.data)
-    utts = list(data.wav_scp)
-
-    def audio(share):
-        return sha256_of_sizes(data.wav_scp[utt] for utt in share(utts))
-
-    inputs = {"wav.scp": sha256(data / "wav.scp"), "audio": "of the share" if args.job else audio(list)}
-    shards = Shards(args, Marker(data / ".done/make_feats.json", options.to_json(), inputs), data.path, "feats", {"audio": audio})
+    recordings = Recordings(data, options.sample_frequency, **audio_options_of(args))
+    utts = list(data.utt2spk)
+    tables = ["wav.scp"] + (["segments"] if data.has("segments") else [])
+    inputs = {name: sha256(data / name) for name in tables} | {"audio": "of the share" if args.job else recordings.fingerprint(utts)}
+    asked = {**options.to_json(), "min_duration": options.min_duration, "channel": args.channel, "resample": args.resample, "compress": args.compress}
+    marker = Marker(data / ".done/make_feats.json", asked, inputs)
+    shards = Shards(args, marker, data.path, "feats", utts, ("utt2num_frames", "resampled"), source_of=recordings.source, compress=args.compress)
     if shards.is_done():
         print(f"make_feats: the features of {data.path} are there")
         return
-    shards.work(lambda share: compute(data, share(utts), options, shards), log_folder=data / "log")
+    failed = shards.work(
+        lambda utts: compute(recordings, utts, options),
+        log_folder=data / "log", weight_of=recordings.size, group_of=recordings.recording, max_fail=args.max_fail,
+    )  # fmt: skip
     if shards.is_worker:
         return
 
-    frames = shards.join_tables("utt2num_frames")
+    frames, resampled = shards.join_tables("utt2num_frames"), list(shards.join_tables("resampled").values()).count("1")
     write_table(data / "utt2num_frames", frames)
     write_json(data / "feats.json", options.to_json())
-    shards.finish(utts, [data / "feats.json", data / "utt2num_frames"])
+    shards.finish([data / "feats.json", data / "utt2num_frames"], failed)
     total = sum(map(int, frames.values()))
     hours = total * options.frame_shift / 3.6e6
-    print(f"make_feats: {data.path}: {options.feature} of {len(utts)} utterances, {options.dim} columns, {total} frames, {hours:.2f} h")
+    note = f"; {resampled} resampled to {options.sample_frequency:g} Hz" if resampled else ""
+    print(f"make_feats: {data.path}: {options.feature} of {len(frames)} utterances, {options.dim} columns, {total} frames, {hours:.2f} h{note}")
 
 
-def compute(data, utts, options, shards):
-    """Features of the utterances of one job. One thread and one utterance at a time: the fastest on a CPU, and the same values in any split."""
+def compute(recordings, utts, options):
+    """Yield each utterance with its features, or why it has none.
+
+    One thread and one utterance at a time: the fastest on a CPU, and the same values in any split.
+    """
     import torch
 
-    from pytorch.data.ark import ArkWriter
-    from pytorch.data.audio import read_audio
     from pytorch.features.kaldi import Features
 
     torch.set_num_threads(1)
     features = Features(options)
-    line = {utt: number for number, utt in enumerate(data.wav_scp, 1)}
-    frames = {}
-    with ArkWriter(shards.ark, shards.scp) as ark:
-        for utt in track(utts, len(utts), "utterances"):
-            try:
-                wav = read_audio(data.wav_scp[utt], options.sample_frequency)
-            except Fail as error:
-                raise Fail(f"{data / 'wav.scp'}:{line[utt]}: '{utt}': {error}") from None
-            matrix = features(torch.from_numpy(wav), utt)
-            if len(matrix) == 0:
-                raise Fail(f"{data / 'wav.scp'}:{line[utt]}: '{utt}': {data.wav_scp[utt]}: {len(wav)} samples, too short for one frame; remove it")
-            ark.write(utt, matrix.numpy())
-            frames[utt] = len(matrix)
-    shards.write_table("utt2num_frames", frames)
-    shards.write_digests(ark)
+    for utt in utts:
+        try:
+            wav = recordings.read(utt)
+        except Fail as error:
+            yield utt, error, None
+            continue
+        matrix = features(torch.from_numpy(wav), utt)
+        if len(matrix):
+            yield utt, matrix.numpy(), {"utt2num_frames": len(matrix), "resampled": int(recordings.recording(utt) in recordings.resampled)}
+        else:
+            yield utt, Fail(f"{recordings.place(utt)}: {len(wav)} samples, too short for one frame; remove it"), None
 
 
 if __name__ == "__main__":

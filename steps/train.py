@@ -6,6 +6,7 @@ Writes  <exp>/{cmd,opts.json,model.json}                what is trained, on what
         <exp>/epoch-NNN.safetensors, best, final        weights after each epoch; the epoch with the lowest validation EER; the last
         <exp>/train.tsv, tensorboard/, state/           figures of each epoch; the state from which a killed training goes on
 e.g.    steps/train.py --valid data/valid --loss aam --epochs 30 data/train exp/xvector
+        steps/train.py --online-feats conf/fbank.conf --voiced false data/train exp/xvector      features computed from wav.scp while training
         tensorboard --logdir exp/xvector/tensorboard
 """
 
@@ -18,6 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir
+from pytorch.data.recordings import add_audio_options, audio_options_of
+from pytorch.features.options import add_feature_options, feature_options_of
 from pytorch.files import need_file, sha256, whole_file, write_json
 from pytorch.jobs import submit_alone
 from pytorch.marker import Marker, options_of
@@ -39,6 +42,9 @@ def parse_args():
     parser.add_argument("--margin-warmup-epochs", type=non_negative_float, default=5.0, help="aam: epochs over which the margin grows from 0")
     parser.add_argument("--cmn", choices=("mean", "none"), default="mean", help="subtract the mean of what the network sees (crop, utterance)")
     parser.add_argument("--voiced", type=boolean, default=True, help="only frames that vad.scp calls voiced")
+    parser.add_argument("--online-feats", type=Path, help="file of options of make_feats.py: compute the features from wav.scp while training, store none")
+    parser.add_argument("--save-feats", type=Path, help="with --online-feats: folder that keeps what was computed, for the next epoch and the next training")
+    add_audio_options(parser)
     parser.add_argument("--epochs", type=positive_int, default=30, help="number of epochs")
     parser.add_argument("--steps-per-epoch", type=count, default=0, help="steps of an epoch; 0: as many as the utterances fill")
     parser.add_argument("--batch-size", type=positive_int, default=64, help="crops in a batch; lower it when memory runs out")
@@ -72,7 +78,11 @@ def main():
     data = DataDir(args.data)
     valid = DataDir(args.valid) if args.valid else None
     check(args, data, valid)
-    marker = Marker(args.exp / ".done" / "train.json", options_of(args, without=("data", "exp", "valid")), fingerprints(data, valid, args.voiced), True)
+    online = online_options(args)
+    options = options_of(args, without=("data", "exp", "valid", "online_feats"))
+    if online:
+        options["features"] = online.to_json()
+    marker = Marker(args.exp / ".done" / "train.json", options, fingerprints(args, data, valid), True)
     alone = args.job is not None or not args.cmd
     if alone:
         marker.lock()
@@ -91,7 +101,7 @@ def main():
     device = choose_device(args.device)
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
-    network, crops, validation = prepare(args, model_args, data, valid)
+    network, crops, validation = prepare(args, model_args, data, valid, online)
     begin(args, marker)
     write_json(args.exp / "model.json", settings_of(args, model_args, crops.frames, sorted(data.spk2utt)))
     print(f"train: {describe(args, network, crops)}, on {device}", flush=True)
@@ -123,30 +133,53 @@ def check(args, data, valid):
         raise Fail(f"{valid.path}: the speaker '{min(shared)}' is also in {data.path} ({len(shared)} such); validation needs speakers of its own")
 
 
-def prepare(args, model_args, data, valid):
+def prepare(args, model_args, data, valid, online):
     """-> network (model and loss), training crops, validation or None"""
     import torch
 
-    from pytorch.data.frames import Frames
     from pytorch.losses import build_loss
     from pytorch.models import build_model
     from pytorch.training.batches import Crops
     from pytorch.training.loop import Network
     from pytorch.training.validation import Validation
 
-    frames = Frames(data, args.voiced)
+    frames = open_frames(args, data, online)
     torch.manual_seed(args.seed)
     model = build_model(args.model, frames.dim, model_args)
-    frames.need_length(model.min_frames, f"remove them from {data.path}")
+    frames.need_length(model.min_frames)
     if args.min_frames < model.min_frames:
         raise Fail(f"--min-frames {args.min_frames}: {args.model} needs {model.min_frames} or more")
     number = {spk: place for place, spk in enumerate(sorted(data.spk2utt))}
     targets = [number[data.utt2spk[utt]] for utt in frames.utts]
     crops = Crops(frames, targets, args.batch_size, args.min_frames, args.max_frames, args.sampler, args.steps_per_epoch, args.seed)
-    validation = Validation(valid, args.voiced, args.cmn, frames.settings, model.min_frames) if valid else None
+    validation = Validation(valid, open_frames(args, valid, online), args.cmn, frames.settings, model.min_frames) if valid else None
     with torch.no_grad():
         in_dim = model.eval()(torch.zeros(1, args.min_frames, frames.dim)).shape[1]
-    return Network(model, build_loss(args.loss, in_dim, len(number), args.scale, args.margin)), crops, validation
+    loss_args = {"scale": args.scale, "margin": args.margin} if args.loss == "aam" else {}
+    return Network(model, build_loss(args.loss, in_dim, len(number), loss_args, targets)), crops, validation
+
+
+def online_options(args):
+    """The FeatureOptions in the file --online-feats, None without."""
+    if args.online_feats is None:
+        for name, given in (("--save-feats", args.save_feats), ("--channel", args.channel is not None), ("--resample", args.resample)):
+            if given:
+                raise Fail(f"{name}: only with --online-feats; stored features have been computed already")
+        return None
+    parser = Parser("")
+    add_feature_options(parser)
+    return feature_options_of(parser.parse_args(["--config", str(args.online_feats)]))
+
+
+def open_frames(args, data, online):
+    from pytorch.data.frames import stored_frames
+    from pytorch.data.recordings import Recordings
+    from pytorch.features.online import computed_frames
+
+    if online is None:
+        return stored_frames(data, args.voiced)
+    recordings = Recordings(data, online.sample_frequency, **audio_options_of(args))
+    return computed_frames(data, args.voiced, online, recordings, args.save_feats)
 
 
 def describe(args, network, crops):
@@ -158,13 +191,26 @@ def describe(args, network, crops):
     )
 
 
-def fingerprints(data, valid, voiced):
-    """What the result depends on: hashes of all tables read."""
-    files = {f"training {name}": path for name, path in data.feature_tables(voiced).items()}
+def fingerprints(args, data, valid):
+    """What the result depends on: hashes of all tables read; where features are computed, the sizes of the recordings."""
+    files = {f"training {name}": path for name, path in tables_of(args, data).items()}
     if valid:
-        files |= {f"validation {name}": path for name, path in valid.feature_tables(voiced).items()}
+        files |= {f"validation {name}": path for name, path in tables_of(args, valid).items()}
         files["trials"] = need_file(valid / "trials", f"draw them with utils/make_trials.py {valid.path}")
-    return {what: sha256(path) for what, path in files.items()}
+    prints = {what: sha256(path) for what, path in files.items()}
+    if args.online_feats:
+        from pytorch.data.recordings import Recordings
+
+        for what, side in (("training", data), ("validation", valid)):
+            if side:
+                prints[f"{what} audio"] = Recordings(side, None, **audio_options_of(args)).fingerprint(side.utt2spk)
+    return prints
+
+
+def tables_of(args, data):
+    if args.online_feats is None:
+        return data.feature_tables(args.voiced)
+    return data.recording_tables(args.voiced)
 
 
 def begin(args, marker):

@@ -76,7 +76,7 @@ def test_options_change_the_decisions_and_lie_beside_them(data, program):
 def test_jobs_make_the_same_decisions(nj, data, program):
     assert program(STEP, "--nj", nj, data).returncode == 0
     assert_vad(data)
-    assert len(list(data.glob("vad*.ark"))) == nj
+    assert len(list(data.glob("vad*.ark"))) == min(nj, 8)  # never more jobs than utterances
 
 
 @pytest.mark.parametrize("words", [[], ["--nj", 2]], ids=["in place", "in jobs"])
@@ -160,7 +160,7 @@ def test_settings_that_say_nothing_of_an_energy_are_refused(text, data, program)
         (lambda data: (data / "feats.scp").write_text(""), "{0}/feats.scp: empty; make it with steps/make_feats.py {0}"),
         (
             lambda data: (data / "feats.json").unlink(),
-            "{0}/feats.json: no such file; it holds the settings of the features, and comes with feats.scp from steps/make_feats.py",
+            "{0}/feats.json: no such file; it holds the settings of the features: for those made elsewhere, say them with utils/adopt_feats.py {0}",
         ),
         (lambda data: (data / "utt2spk").unlink(), "{0}/utt2spk: no such file"),
         (lambda data: (data / "feats.ark").unlink(), "{0}/feats.scp: 's0-a': {0}/feats.ark: No such file or directory; make the archive anew"),

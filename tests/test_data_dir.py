@@ -1,4 +1,4 @@
-"""pytorch/data/data_dir.py and utils/validate_data_dir.py: Kaldi's tables, read strictly and written so that Kaldi reads them."""
+"""pytorch/data/data_dir.py: Kaldi's tables, read strictly and written so that Kaldi reads them."""
 
 import subprocess
 
@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support import failure
 
-from pytorch.data.data_dir import REST, DataDir, read_table, spk2utt_of, write_data_dir, write_table
+from pytorch.data.data_dir import REST, DataDir, key_of, read_table, spk2utt_of, write_data_dir, write_table
 
 
 def write(path, content):
@@ -215,31 +215,45 @@ def test_a_file_in_place_of_a_data_directory_fails(data):
     assert failure(DataDir, data / "utt2spk") == f"{data}/utt2spk: no such data directory"
 
 
-def test_segments_are_refused(data):
-    write(data / "segments", "a-1 rec 0 1\n")
-    assert failure(DataDir, data) == f"{data}/segments: recordings cut into segments cannot be read yet; cut the audio into one file per utterance"
+def test_segments_say_which_piece_of_which_recording_an_utterance_is(data):
+    assert DataDir(data).segments is None
+    assert DataDir(data).recordings == ["a-1", "a-2", "b-1", "b-2"]
+    write(data / "segments", "a-1 r2 0 1.5\na-2 r1 2 3\nb-1 r1 2.5 4e0\nb-2 r10 0 1\n")
+    found = DataDir(data)
+    assert found.segments == {"a-1": ("r2", 0.0, 1.5), "a-2": ("r1", 2.0, 3.0), "b-1": ("r1", 2.5, 4.0), "b-2": ("r10", 0.0, 1.0)}
+    assert found.recordings == ["r1", "r10", "r2"]
+    write(data / "reco2dur", "r1 4\nr10 1\nr2 2\n")
+    assert found.per_rec("reco2dur") == {"r1": "4", "r10": "1", "r2": "2"}
+    message = f"{data}/wav.scp: 'r1' is in segments as a recording but not in wav.scp (and 2 more); run utils/fix_data_dir.py"
+    assert failure(lambda: found.wav_scp) == message
 
 
-@pytest.mark.parametrize("command", ["touch {x} |", "sph2pipe -f wav x.sph |", "cat x.wav|"])
-def test_a_command_in_wav_scp_is_refused_and_not_run(data, tmp_path, command):
-    write(data / "wav.scp", f"a-1 /x.wav\na-2 {command.format(x=tmp_path / 'ran')}\nb-1 /z.wav\nb-2 /w.wav\n")
-    message = failure(lambda: DataDir(data).wav_scp)
-    assert message == f"{data}/wav.scp:2: 'a-2' is a command; only audio files can be read yet, run the command once and name its output"
+def test_commands_and_places_in_archives_are_handed_on_as_they_stand_and_nothing_is_run(data, tmp_path):
+    write(data / "wav.scp", f"a-1 /x.wav\na-2 touch {tmp_path}/ran |\nb-1 wav.ark:17\nb-2 cat 'a  b.wav' |\n")
+    assert DataDir(data).wav_scp == {"a-1": "/x.wav", "a-2": f"touch {tmp_path}/ran |", "b-1": "wav.ark:17", "b-2": "cat 'a  b.wav' |"}
     assert not (tmp_path / "ran").exists()
 
 
-def test_an_archive_in_wav_scp_is_refused(data):
-    write(data / "wav.scp", "a-1 /x.wav\na-2 /y.wav\nb-1 wav.ark:17\nb-2 /w.wav\n")
-    assert failure(lambda: DataDir(data).wav_scp) == f"{data}/wav.scp:3: 'b-1' lies in an archive; only audio files can be read yet"
+@pytest.mark.parametrize(
+    "key, names",
+    [
+        ("utt", "utt2spk utt2anything text segments feats.scp vad.scp anything.scp"),
+        ("spk", "spk2utt spk2gender spk2anything cmvn.scp"),
+        ("rec", "wav.scp reco2dur reco2file_and_channel reco2anything"),
+        (None, "trials frame_shift feats.json feats.ark README log"),
+    ],
+)
+def test_the_name_of_a_file_tells_what_it_is_keyed_by(key, names):
+    assert {key_of(name) for name in names.split()} == {key}
 
 
 @pytest.mark.parametrize(
     "lines, message",
     [
-        ("a-1 /x\na-2 /x\nb-1 /x\n", "'b-2' is in utt2spk but not in wav.scp; make both from the same list"),
-        ("b-1 /x\n", "'a-1' is in utt2spk but not in wav.scp (and 2 more); make both from the same list"),
-        ("a-1 /x\na-2 /x\nb-1 /x\nb-2 /x\nb-3 /x\n", "'b-3' is in wav.scp but not in utt2spk; make both from the same list"),
-        ("a-0 /x\na-1 /x\na-2 /x\nb-1 /x\nb-2 /x\nb-3 /x\n", "'a-0' is in wav.scp but not in utt2spk (and 1 more); make both from the same list"),
+        ("a-1 /x\na-2 /x\nb-1 /x\n", "'b-2' is in utt2spk but not in wav.scp; run utils/fix_data_dir.py"),
+        ("b-1 /x\n", "'a-1' is in utt2spk but not in wav.scp (and 2 more); run utils/fix_data_dir.py"),
+        ("a-1 /x\na-2 /x\nb-1 /x\nb-2 /x\nb-3 /x\n", "'b-3' is in wav.scp but not in utt2spk; run utils/fix_data_dir.py"),
+        ("a-0 /x\na-1 /x\na-2 /x\nb-1 /x\nb-2 /x\nb-3 /x\n", "'a-0' is in wav.scp but not in utt2spk (and 1 more); run utils/fix_data_dir.py"),
     ],
 )
 def test_tables_with_other_utterances_than_utt2spk_are_refused(data, lines, message):
@@ -249,7 +263,7 @@ def test_tables_with_other_utterances_than_utt2spk_are_refused(data, lines, mess
 
 def test_a_speaker_table_with_other_speakers_is_refused(data):
     write(data / "spk2gender", "a m\n")
-    expected = f"{data}/spk2gender: 'b' is in utt2spk as a speaker but not in spk2gender; make both from the same list"
+    expected = f"{data}/spk2gender: 'b' is in utt2spk as a speaker but not in spk2gender; run utils/fix_data_dir.py"
     assert failure(DataDir(data).per_spk, "spk2gender") == expected
 
 
@@ -258,122 +272,3 @@ def test_tables_of_utterances_and_speakers_are_checked_and_returned(data):
     write(data / "spk2gender", "a m\nb f\n")
     assert DataDir(data).per_utt("utt2age")["b-1"] == "31"
     assert DataDir(data).per_spk("spk2gender") == {"a": "m", "b": "f"}
-
-
-# ---- utils/validate_data_dir.py
-
-
-@pytest.fixture
-def validate(program, data):
-    """validate(option, …) -> the line on stderr of the program that refused the directory"""
-
-    def run(*options):
-        done = program("utils/validate_data_dir.py", *options, data)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith("validate_data_dir.py: ")
-        assert done.stderr.count("\n") == 1
-        return done.stderr.removeprefix("validate_data_dir.py: ").rstrip("\n")
-
-    return run
-
-
-def test_a_valid_directory_is_said_to_be_valid(program, data):
-    write(data / "utt2dur", "a-1 1.5\na-2 2\nb-1 0.001\nb-2 1e3\n")
-    write(data / "utt2num_frames", "a-1 150\na-2 200\nb-1 1\nb-2 3\n")
-    write(data / "feats.scp", "a-1 x.ark:4\na-2 x.ark:5\nb-1 x.ark:6\nb-2 x.ark:7\n")
-    write(data / "text", "a-1 hello world\na-2 so\nb-1 what\nb-2 é\n")
-    write(data / "spk2gender", "a m\nb f\n")
-    write(data / "trials", "not a table\n")
-    write(data / ".hidden", "nor this")
-    (data / "log").mkdir()
-    done = program("utils/validate_data_dir.py", "--feats", "true", data)
-    assert (done.returncode, done.stderr) == (0, "")
-    tables = "feats.scp, spk2gender, text, utt2dur, utt2num_frames"
-    assert done.stdout == f"validate_data_dir: {data} is valid: 4 utterances of 2 speakers; {tables}\n"
-
-
-def test_one_speaker_only_is_a_warning(program, data):
-    write_data_dir(data, {"a-1": data / "utt2spk"}, {"a-1": "a"})
-    done = program("utils/validate_data_dir.py", data)
-    assert done.returncode == 0
-    assert done.stderr == f"validate_data_dir: warning: {data} has one speaker only\n"
-
-
-@pytest.mark.parametrize(
-    "name, content, message",
-    [
-        ("utt2spk", None, "utt2spk: no such file"),
-        ("utt2spk", "", "utt2spk: empty"),
-        ("utt2spk", "a-1 a\na-2 a x\n", "utt2spk:2: 2 fields expected, 3 found: 'a-2 a x'"),
-        ("utt2spk", "a-2 a\na-1 a\n", "utt2spk:2: not sorted, 'a-1' after 'a-2'; sort it with: LC_ALL=C sort -o {data}/utt2spk {data}/utt2spk"),
-        ("utt2spk", "a-1 a\na-1 a\n", "utt2spk:2: 'a-1' stands twice; keep one line of it"),
-        (
-            "utt2spk",
-            "a-1 b\na-2 a\nb-1 b\nb-2 b\n",
-            "utt2spk:2: speaker 'a' after 'b'; make speaker ids prefixes of utterance ids, as <spk>-<utt>, or pass --spk-prefix false",
-        ),
-        ("spk2utt", "", "spk2utt: empty"),
-        ("spk2utt", "a a-1 a-2\nb b-1\n", "spk2utt: not what utt2spk says; make it anew from utt2spk"),
-        ("spk2utt", "a a-2 a-1\nb b-1 b-2\n", "spk2utt: not what utt2spk says; make it anew from utt2spk"),
-        ("spk2utt", "a a-1 a-2\n", "spk2utt: not what utt2spk says; make it anew from utt2spk"),
-        ("spk2utt", "a a-1 a-2\nb\n", "spk2utt:2: two or more fields expected, 1 found: 'b'"),
-        ("wav.scp", None, "wav.scp: no such file"),
-        ("wav.scp", "a-1\n", "wav.scp:1: two or more fields expected, 1 found: 'a-1'"),
-        ("wav.scp", "a-1 x\n", "wav.scp: 'a-2' is in utt2spk but not in wav.scp (and 2 more); make both from the same list"),
-        ("wav.scp", "a-1 /none.wav\na-2 x\nb-1 x\nb-2 x\n", "wav.scp:1: 'a-1': /none.wav: no such file"),
-        ("wav.scp", "a-1 ~/a.wav\na-2 x\nb-1 x\nb-2 x\n", "wav.scp:1: 'a-1': ~/a.wav: ~ is not understood here; write the whole path"),
-        (
-            "wav.scp",
-            "a-1 x\na-2 x\nb-1 x\nb-2 touch ran |\n",
-            "wav.scp:4: 'b-2' is a command; only audio files can be read yet, run the command once and name its output",
-        ),
-        ("wav.scp", "a-1 x\na-2 x\nb-1 x\nb-2 x.ark:9\n", "wav.scp:4: 'b-2' lies in an archive; only audio files can be read yet"),
-        ("segments", "a-1 r 0 1\n", "segments: recordings cut into segments cannot be read yet; cut the audio into one file per utterance"),
-        ("feats.scp", "a-1 x\n", "feats.scp: 'a-2' is in utt2spk but not in feats.scp (and 2 more); make both from the same list"),
-        ("vad.scp", "", "vad.scp: empty"),
-        ("text", "a-1 hello\n\n", "text:2: blank line; remove it"),
-        ("utt2lang", "a-1 en\na-2 en\nb-1 en\nb-2 en\nb-3 en\n", "utt2lang: 'b-3' is in utt2lang but not in utt2spk; make both from the same list"),
-        ("spk2gender", "a m\n", "spk2gender: 'b' is in utt2spk as a speaker but not in spk2gender; make both from the same list"),
-        ("spk2gender", "a m\nb male\n", "spk2gender:2: 'b': m or f expected, not 'male'"),
-        ("utt2dur", "a-1 1\na-2 1\nb-1 0\nb-2 1\n", "utt2dur:3: 'b-1': seconds above 0 expected, not '0'"),
-        ("utt2dur", "a-1 1\na-2 nan\nb-1 1\nb-2 1\n", "utt2dur:2: 'a-2': seconds above 0 expected, not 'nan'"),
-        ("utt2dur", "a-1 1 s\na-2 1\nb-1 1\nb-2 1\n", "utt2dur:1: 'a-1': seconds above 0 expected, not '1 s'"),
-        ("utt2num_frames", "a-1 1\na-2 1\nb-1 1.5\nb-2 1\n", "utt2num_frames:3: 'b-1': a whole number above 0 expected, not '1.5'"),
-        ("utt2num_frames", "a-1 0\na-2 1\nb-1 1\nb-2 1\n", "utt2num_frames:1: 'a-1': a whole number above 0 expected, not '0'"),
-        ("utt2num_frames", "a-1 -1\na-2 1\nb-1 1\nb-2 1\n", "utt2num_frames:1: 'a-1': a whole number above 0 expected, not '-1'"),
-    ],
-)
-def test_a_broken_directory_is_refused_in_one_line(validate, data, name, content, message):
-    if content is None:
-        (data / name).unlink()
-    else:
-        write(data / name, content.replace(" x\n", f" {data}/utt2spk\n") if name == "wav.scp" else content)
-    assert validate() == f"{data}/{message.format(data=data)}"
-
-
-def test_missing_feats_are_refused_where_asked_for(validate, data):
-    assert validate("--feats", "true") == f"{data}/feats.scp: no such file; make it with steps/make_feats.py {data}"
-
-
-def test_a_directory_that_is_not_there_is_refused(program, tmp_path):
-    done = program("utils/validate_data_dir.py", tmp_path / "none")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"validate_data_dir.py: {tmp_path}/none: no such data directory\n"
-
-
-@pytest.mark.parametrize("option, name", [("--wav", "wav.scp"), ("--spk-prefix", "utt2spk")])
-def test_rules_can_be_lifted(program, data, option, name):
-    if name == "wav.scp":
-        (data / name).unlink()
-    else:
-        write(data / "utt2spk", "a-1 b\na-2 a\nb-1 b\nb-2 b\n")
-        write(data / "spk2utt", "a a-2\nb a-1 b-1 b-2\n")
-    done = program("utils/validate_data_dir.py", option, "false", data)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-@pytest.mark.parametrize("words", [[], ["x", "y"], ["--none", "1", "x"], ["--wav", "no", "x"], ["x", "--feats"]])
-def test_wrong_command_lines_exit_with_2(program, words):
-    done = program("utils/validate_data_dir.py", *words)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1 and done.stderr.endswith("; see --help\n")

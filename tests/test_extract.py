@@ -203,7 +203,8 @@ def test_too_short_utterances_are_refused_by_name(exp, own, tmp_path, program):
     vad = {utt: np.arange(len(matrix)) < (14 if utt in ("s0-2", "s1-0") else 15) for utt, matrix in kaldiio.load_scp(str(own / "feats.scp")).items()}
     write_vad(own, vad)
     done = program(STEP, exp, own, tmp_path / "out")
-    message = f"{own}/feats.scp: 2 utterances have fewer than 15 voiced frames, the least the network takes: s0-2, s1-0; remove them from {own}"
+    remedy = "leave them out with utils/subset_data_dir.py --min-voiced-frames 15"
+    message = f"{own}/feats.scp: 2 utterances have fewer than 15 voiced frames, the least the network takes: s0-2, s1-0; {remedy}"
     assert_refused(done, "extract.py", message)
     assert not (tmp_path / "out" / "xvector.scp").exists()
 
@@ -284,12 +285,12 @@ def test_what_is_missing_is_named_with_the_remedy(spoil, message, lent, own, tmp
     ids=["archive cut off", "features newer than decisions", "features of other utterances"],
 )
 def test_tables_that_do_not_fit_are_refused(spoil, message, own):
-    from pytorch.data.frames import Frames
+    from pytorch.data.frames import stored_frames
     from pytorch.program import Fail
 
     spoil(own)
     with pytest.raises(Fail) as failure:
-        Frames(DataDir(own), True)
+        stored_frames(DataDir(own), True)
     assert str(failure.value).startswith(message.format(own, own))
 
 
@@ -369,4 +370,4 @@ def test_statistics_of_one_frame_are_refused_by_name(own, tmp_path, program):
     done = program(STATS, own, tmp_path / "out")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"extract_stats.py: {own}/feats.scp: 8 utterances have fewer than 2 voiced frames, ")
-    assert done.stderr.endswith(f": s0-0, s0-1, s0-2, s0-3, s1-0, …; remove them from {own}\n")
+    assert done.stderr.endswith(": s0-0, s0-1, s0-2, s0-3, s1-0, …; leave them out with utils/subset_data_dir.py --min-voiced-frames 2\n")

@@ -1,10 +1,9 @@
-"""pytorch/features: fbank, MFCC, voice activity and mean normalisation equal Kaldi's golden outputs, kaldi-native-fbank and torchaudio."""
+"""pytorch/features: fbank, MFCC, spectrogram and voice activity equal Kaldi's golden outputs, kaldi-native-fbank and torchaudio."""
 
 import json
 import math
-import re
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
-from pathlib import Path
 
 import kaldi_native_fbank
 import numpy as np
@@ -13,38 +12,14 @@ import torch
 import torchaudio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from kaldi_outputs import MFCC30, UTTS, golden_arrays, golden_vad, golden_wav, speech_like
 from support import failure
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pytorch.data.audio import read_audio
-from pytorch.features.cmvn import subtract_mean
 from pytorch.features.kaldi import FLOOR, Features
-from pytorch.features.options import FeatureOptions, add_feature_options, feature_options_of
-from pytorch.features.vad import energy_vad
+from pytorch.features.options import FeatureOptions, add_feature_options, feature_options_of, has_energy_first
+from pytorch.features.vad import energy_vad, voiced_frames
 from pytorch.program import Parser
-
-GOLDEN = Path(__file__).parent / "kaldi_golden"
-UTTS = ("s0-u1", "s2-u0")
-MFCC30 = FeatureOptions(feature="mfcc", low_freq=20.0, high_freq=7600.0, num_mel_bins=30, num_ceps=30, snip_edges=False)
-
-
-def golden_arrays(name):
-    text = (GOLDEN / name).read_text()
-    return {utt: np.array([row.split() for row in body.strip().split("\n")], dtype=np.float32) for utt, body in re.findall(r"(\S+)  \[\n(.*?) \]", text, re.S)}
-
-
-def golden_wav(utt):
-    return read_audio(GOLDEN / f"{utt}.wav", 16000)
-
-
-def speech_like(samples, rate=16000):
-    """Harmonics of a moving pitch that come and go, noise, an offset, and digital silence at the end."""
-    time = np.arange(samples) / rate
-    phase = 2 * np.pi * np.cumsum(120 + 20 * np.sin(2 * np.pi * 2 * time)) / rate
-    voice = sum(np.sin(order * phase) / order for order in range(1, 20)) * (0.5 + 0.5 * np.sin(2 * np.pi * 3 * time))
-    wav = 3000 * voice + 50 * np.random.default_rng(samples).standard_normal(samples) + 100
-    wav[int(0.9 * samples) :] = 0
-    return wav.astype(np.float32)
 
 
 def compute(wav, utt="", **options):
@@ -65,7 +40,7 @@ def compute_with_knf(wav, **options):
     )
     frame.round_to_power_of_two, frame.snip_edges = o.round_to_power_of_two, o.snip_edges
     mel.num_bins, mel.low_freq, mel.high_freq = o.num_mel_bins, o.low_freq, o.high_freq
-    theirs.use_energy, theirs.raw_energy, theirs.energy_floor = o.use_energy, o.raw_energy, o.energy_floor
+    theirs.use_energy, theirs.raw_energy, theirs.energy_floor, theirs.htk_compat = o.use_energy, o.raw_energy, o.energy_floor, o.htk_compat
     if o.feature == "fbank":
         theirs.use_log_fbank, theirs.use_power = o.use_log_fbank, o.use_power
         stream = kaldi_native_fbank.OnlineFbank(theirs)
@@ -94,10 +69,6 @@ def test_features_equal_kaldis(name, options, utt):
     found = Features(options)(torch.from_numpy(golden_wav(utt))).numpy()
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
-
-
-def golden_vad():
-    return {utt: np.array(words.split(), dtype=np.float32) for utt, words in re.findall(r"(\S+)  \[ (.*) \]", (GOLDEN / "vad.txt").read_text())}
 
 
 @pytest.mark.parametrize("utt", UTTS)
@@ -146,6 +117,10 @@ FBANK = {
     "11025 Hz": {"sample_frequency": 11025.0, "snip_edges": False},
     "44100 Hz": {"sample_frequency": 44100.0, "num_mel_bins": 64},
     "48 kHz": {"sample_frequency": 48000.0, "round_to_power_of_two": False},
+    "sine": {"window_type": "sine"},
+    "energy last": {"use_energy": True, "htk_compat": True},
+    "htk without energy": {"htk_compat": True},
+    "no pre-emphasis, offset kept": {"preemphasis_coefficient": 0.0, "remove_dc_offset": False},
 }
 MFCC = {
     "defaults": {},
@@ -158,6 +133,8 @@ MFCC = {
     "all cepstra": {"num_ceps": 23},
     "one cepstrum": {"num_ceps": 1},
     "hamming": {"window_type": "hamming", "round_to_power_of_two": False},
+    "energy last": {"htk_compat": True},
+    "C0 last": {"htk_compat": True, "use_energy": False},
 }
 CASES = {f"fbank {name}": {"feature": "fbank", **options} for name, options in FBANK.items()}
 CASES |= {f"mfcc {name}": {"feature": "mfcc", **options} for name, options in MFCC.items()}
@@ -192,6 +169,78 @@ def test_features_equal_torchaudios(kind, snip_edges):
     found = compute(wav, feature=kind, use_energy=True, **options)
     expected = theirs(torch.from_numpy(wav)[None], sample_frequency=16000.0, dither=0.0, use_energy=True, energy_floor=0.0, **options).numpy()
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-3)
+
+
+RATES = st.sampled_from([8000.0, 16000.0, 22050.0])
+ANY_OPTIONS = st.fixed_dictionaries(
+    {
+        "feature": st.sampled_from(["fbank", "mfcc"]),
+        "sample_frequency": RATES,
+        "frame_length": st.sampled_from([20.0, 25.0, 32.0]),
+        "frame_shift": st.sampled_from([5.0, 10.0, 12.5, 20.0]),
+        "preemphasis_coefficient": st.sampled_from([0.0, 0.5, 0.97, 1.0]),
+        "remove_dc_offset": st.booleans(),
+        "window_type": st.sampled_from(["povey", "hamming", "hanning", "sine", "rectangular", "blackman"]),
+        "snip_edges": st.booleans(),
+        "num_mel_bins": st.sampled_from([13, 23, 30, 40]),
+        "low_freq": st.sampled_from([0.0, 20.0, 300.0]),
+        "high_freq": st.sampled_from([0.0, -300.0, 3700.0]),
+        "use_energy": st.booleans(),
+        "raw_energy": st.booleans(),
+        "energy_floor": st.sampled_from([0.0, 1.0, 1e9]),
+        "htk_compat": st.booleans(),
+    }
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ANY_OPTIONS, st.integers(0, 3000))
+def test_features_of_any_options_equal_kaldi_native_fbanks(options, samples):
+    options["remove_dc_offset"] |= options["low_freq"] == 0  # the offset itself would be all there is in the first filter
+    wav = speech_like(9000, options["sample_frequency"])[4000 : 4000 + samples]
+    found, expected = compute(wav, **options), compute_with_knf(wav, **options)
+    assert found.shape == expected.shape == (FeatureOptions(**options).num_frames(samples), FeatureOptions(**options).dim)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=3e-3)
+
+
+@pytest.mark.parametrize("options", [{}, {"snip_edges": False}, {"raw_energy": False}, {"energy_floor": 1e9}, {"round_to_power_of_two": False}], ids=str)
+def test_a_spectrogram_equals_torchaudios(options):
+    wav = golden_wav("s0-u1")
+    found = compute(wav, feature="spectrogram", window_type="hanning", **options)
+    expected = torchaudio.compliance.kaldi.spectrogram(torch.from_numpy(wav)[None], **{"energy_floor": 0.0, "window_type": "hanning", **options}).numpy()
+    assert found.shape == expected.shape == (len(found), FeatureOptions(feature="spectrogram", **options).dim)
+    quiet = expected < 3  # powers near rounding
+    np.testing.assert_allclose(found[~quiet], expected[~quiet], rtol=0, atol=2e-3)
+    assert quiet.mean() < 0.1
+    np.testing.assert_allclose(np.exp(found), np.exp(expected), rtol=1e-3, atol=1)
+
+
+def test_the_spectrogram_of_silence_lies_at_kaldis_floor():
+    np.testing.assert_allclose(compute(np.zeros(4000, dtype=np.float32), feature="spectrogram"), math.log(1.1920929e-07), rtol=1e-6)
+
+
+# ---- vocal tract length
+
+
+@pytest.mark.parametrize("kind", ["fbank", "mfcc"])
+@pytest.mark.parametrize("warp", [0.85, 1.15])
+def test_warped_features_equal_torchaudios(kind, warp):
+    wav = golden_wav("s0-u1")
+    options = {"num_mel_bins": 30, "vtln_low": 60.0, "vtln_high": 7000.0, "vtln_warp": warp}
+    theirs = {"fbank": torchaudio.compliance.kaldi.fbank, "mfcc": torchaudio.compliance.kaldi.mfcc}[kind]
+    expected = theirs(torch.from_numpy(wav)[None], energy_floor=0.0, use_energy=kind == "mfcc", **options).numpy()
+    np.testing.assert_allclose(compute(wav, feature=kind, **options), expected, rtol=0, atol=2e-3)
+
+
+def test_the_factor_of_an_utterance_takes_the_place_of_the_option():
+    wav = torch.from_numpy(golden_wav("s0-u1"))
+    plain = Features(FeatureOptions())
+    for warp in (0.9, 1.1):
+        warped = Features(FeatureOptions(vtln_warp=warp))(wav)
+        assert torch.equal(plain(wav, warp=warp), warped)
+        assert not torch.allclose(plain(wav), warped, atol=0.1)
+    for one, warp in zip(plain.many([wav, wav, wav], warps=[1.1, None, 0.9]), (1.1, 1.0, 0.9), strict=True):
+        torch.testing.assert_close(one, plain(wav, warp=warp), rtol=0, atol=2e-4)
 
 
 # ---- how many frames
@@ -236,6 +285,81 @@ def test_a_batch_equals_its_utterances_one_by_one(options):
         torch.testing.assert_close(row, features(wav), rtol=0, atol=2e-4)
 
 
+MANY = [
+    {"num_mel_bins": 40},
+    {"feature": "mfcc", "snip_edges": False},
+    {"frame_shift": 12.5, "frame_length": 32.0, "dither": 1.0},
+    {"feature": "mfsc"},
+    {"feature": "melspec", "frame_shift": 7.0},
+    {"feature": "spectrogram", "subtract_mean": True},
+    {"feature": "mfcc", "delta_order": 2, "subtract_mean": True, "norm_vars": True},
+]
+
+
+@pytest.mark.parametrize("options", MANY, ids=str)
+def test_many_waveforms_at_once_give_what_each_gives_alone(options):
+    features = Features(FeatureOptions(**options))
+    lengths = {"a": 8000, "b": 100, "c": 16013, "d": 400, "e": 700, "f": 0, "g": 12345}
+    wavs = [torch.from_numpy(golden_wav("s0-u1")[:samples]) for samples in lengths.values()]
+    for utt, wav, found in zip(lengths, wavs, features.many(wavs, list(lengths)), strict=True):
+        alone = features(wav, utt)
+        assert found.shape == alone.shape == (features.options.num_frames(len(wav)), features.options.dim)
+        torch.testing.assert_close(found, alone, rtol=0, atol=5e-4)
+
+
+def test_none_of_many_waveforms_may_be_long_enough():
+    assert [matrix.shape for matrix in Features(FeatureOptions()).many([torch.zeros(3), torch.zeros(0)])] == [(0, 23), (0, 23)]
+
+
+def test_a_long_waveform_gives_what_its_parts_give():
+    wav = torch.from_numpy(speech_like(160 * 1300 + 240))
+    features = Features(FeatureOptions())
+    whole = features(wav)
+    assert len(whole) == 1300
+    torch.testing.assert_close(whole[:700], features(wav[: 160 * 699 + 400]), rtol=0, atol=2e-4)
+    torch.testing.assert_close(whole[700:], features(wav[160 * 700 :]), rtol=0, atol=2e-4)
+
+
+def test_a_result_is_not_changed_by_the_next_one():
+    features = Features(FeatureOptions())
+    first = features(torch.from_numpy(golden_wav("s0-u1")))
+    kept = first.clone()
+    features(torch.from_numpy(golden_wav("s2-u0")))
+    assert torch.equal(first, kept)
+
+
+def test_several_threads_can_share_one_object():
+    features = Features(MFCC30)
+    wavs = [torch.from_numpy(golden_wav(utt)) for utt in UTTS] * 10
+    alone = [features(wav) for wav in wavs]
+    with ThreadPoolExecutor(4) as pool:
+        for found, expected in zip(pool.map(features, wavs), alone, strict=True):
+            assert torch.equal(found, expected)
+
+
+def test_a_training_in_bf16_gets_features_in_float32():
+    wav = torch.from_numpy(golden_wav("s0-u1"))
+    features = Features(MFCC30)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(features(wav), features(wav))
+        inside = features(wav)
+    assert torch.equal(inside, features(wav))
+
+
+def test_an_object_used_in_inference_mode_can_be_used_outside():
+    wav = torch.from_numpy(golden_wav("s0-u1"))
+    features = Features(MFCC30)
+    with torch.inference_mode():
+        inside = features(wav).clone()
+    assert torch.equal(features(wav), inside)
+
+
+def test_features_can_be_the_input_of_a_network_that_learns():
+    layer = torch.nn.Linear(23, 1)
+    layer(Features(FeatureOptions())(torch.from_numpy(golden_wav("s0-u1")))).sum().backward()
+    assert layer.weight.grad.abs().sum() > 0
+
+
 def test_a_batch_too_short_for_a_frame_is_empty():
     assert Features(FeatureOptions())(torch.zeros(3, 399)).shape == (3, 0, 23)
 
@@ -263,10 +387,15 @@ def test_nothing_is_computed_in_double_precision(options):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
-@pytest.mark.parametrize("options", [MFCC30, FeatureOptions(num_mel_bins=80, use_energy=True)], ids=["mfcc", "fbank"])
+@pytest.mark.parametrize("options", [MFCC30.to_json(), {"num_mel_bins": 80, "use_energy": True}, *MANY], ids=str)
 def test_a_card_computes_what_the_cpu_computes(options):
-    wav = torch.from_numpy(golden_wav("s0-u1"))
-    torch.testing.assert_close(Features(options, "cuda")(wav.cuda()).cpu(), Features(options)(wav), rtol=0, atol=2e-3)
+    options = FeatureOptions(**options)
+    wavs = {utt: torch.from_numpy(golden_wav(utt)) for utt in UTTS}
+    card, cpu = Features(options, "cuda"), Features(options)
+    for (utt, wav), found in zip(wavs.items(), card.many(list(wavs.values()), list(wavs)), strict=True):
+        assert found.is_cuda
+        for one in (found, card(wav.cuda(), utt)):
+            torch.testing.assert_close(one.cpu(), cpu(wav, utt), rtol=0, atol=2e-3)
 
 
 # ---- silence and dither
@@ -294,6 +423,14 @@ def test_dither_is_the_same_for_an_utterance_whenever_it_is_computed():
     assert torch.equal(features(wav, "s0-u1"), first)
     assert torch.equal(Features(FeatureOptions(dither=1.0))(wav, "s0-u1"), first)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_each_utterance_of_a_batch_has_the_dither_of_its_own_name():
+    features = Features(FeatureOptions(dither=1.0))
+    wav = torch.zeros(4000)
+    a, b = features(torch.stack([wav, wav]), ["a", "b"])
+    assert torch.equal(a, features(wav, "a"))
+    torch.testing.assert_close(b, features(wav, "b"), rtol=0, atol=2e-4)
 
 
 def test_dither_differs_by_utterance_and_by_seed():
@@ -336,6 +473,25 @@ def test_dither_has_the_standard_deviation_asked_for(dither):
         ({"frame_shift": 0.05}, "--frame-length 25 --frame-shift 0.05: less than a sample at 16000 Hz"),
         ({"num_mel_bins": 3}, "--num-mel-bins 3: 4 or more are needed"),
         ({"seed": 2**32}, "--seed 4294967296: less than 2^32 is needed"),
+        ({"num_ceps": 7}, "--num-ceps: no option of --feature fbank; leave it out"),
+        ({"cepstral_lifter": 3.0}, "--cepstral-lifter: no option of --feature fbank; leave it out"),
+        ({"mel_scale": "slaney"}, "--mel-scale: no option of --feature fbank; leave it out"),
+        ({"log_floor": 1.0}, "--log-floor: no option of --feature fbank; leave it out"),
+        ({"feature": "mfcc", "use_log_fbank": False}, "--use-log-fbank: no option of --feature mfcc; leave it out"),
+        ({"feature": "spectrogram", "num_mel_bins": 30}, "--num-mel-bins: no option of --feature spectrogram; leave it out"),
+        ({"feature": "spectrogram", "use_energy": True}, "--use-energy: no option of --feature spectrogram; leave it out"),
+        ({"feature": "mfsc", "use_energy": True}, "--use-energy: no option of --feature mfsc; leave it out"),
+        ({"feature": "melspec", "vtln_warp": 1.1}, "--vtln-warp: no option of --feature melspec; leave it out"),
+        ({"feature": "melspec", "fft_samples": 256}, "--fft-samples 256: less than a frame, which has 400 samples"),
+        ({"norm_vars": True}, "--norm-vars true: needs --subtract-mean true"),
+        (
+            {"vtln_warp": 1.1, "vtln_low": 10.0},
+            "--vtln-warp 1.1 --vtln-low 10 --vtln-high 7500: both must lie, before and after the warping and in this order, inside the filters' edges",
+        ),
+        (
+            {"vtln_warp": 0.9, "high_freq": 7400.0},
+            "--vtln-warp 0.9 --vtln-low 100 --vtln-high 7500: both must lie, before and after the warping and in this order, inside the filters' edges",
+        ),
         (
             {"sample_frequency": 11025.0, "round_to_power_of_two": False},
             "--frame-length 25: 275 samples, an even number is needed with --round-to-power-of-two false",
@@ -346,16 +502,26 @@ def test_options_that_make_no_sense_are_refused(options, message):
     assert failure(FeatureOptions, **options) == message
 
 
-def test_more_filters_than_the_spectrum_can_fill_are_refused():
-    message = "--num-mel-bins 200: 10 of these filters are too narrow to hold a bin of the spectrum; ask for fewer"
-    assert failure(Features, FeatureOptions(num_mel_bins=200)) == message
-
-
 def test_the_largest_number_of_ceps_and_the_top_frequency_are_allowed():
     assert compute(speech_like(4000), feature="mfcc", num_ceps=23, low_freq=0.0, high_freq=8000.0).shape == (23, 23)
 
 
-WIDTHS = [({}, 23), ({"use_energy": True}, 24), ({"feature": "mfcc"}, 13), ({"feature": "mfcc", "use_energy": False}, 13)]
+def test_a_factor_that_cannot_be_is_refused():
+    message = "--vtln-warp 90 --vtln-low 100 --vtln-high 7500: both must lie, before and after the warping and in this order, inside the filters' edges"
+    assert failure(Features(FeatureOptions()), torch.zeros(4000), warp=90.0) == message
+
+
+WIDTHS = [
+    ({}, 23),
+    ({"use_energy": True}, 24),
+    ({"feature": "mfcc"}, 13),
+    ({"feature": "mfcc", "use_energy": False}, 13),
+    ({"feature": "spectrogram"}, 257),
+    ({"feature": "melspec"}, 80),
+    ({"feature": "mfsc"}, 80),
+    ({"feature": "mfcc", "delta_order": 2}, 39),
+    ({"use_energy": True, "delta_order": 1}, 48),
+]
 
 
 @pytest.mark.parametrize("options, dim", WIDTHS, ids=str)
@@ -389,7 +555,16 @@ def test_negative_frequencies_can_be_given(words):
     assert parse(*words).high_freq == -400
 
 
-SETS = [{}, {"feature": "mfcc", "num_ceps": 20}, {"use_energy": True, "dither": 1.0, "seed": 5}, {"window_type": "blackman"}]
+SETS = [
+    {},
+    {"feature": "mfcc", "num_ceps": 20},
+    {"use_energy": True, "dither": 1.0, "seed": 5},
+    {"window_type": "blackman"},
+    {"feature": "mfcc", "htk_compat": True, "vtln_warp": 1.1},
+    {"feature": "spectrogram", "raw_energy": False},
+    {"feature": "melspec", "fft_samples": 1024},
+    {"feature": "mfsc", "subtract_mean": True, "norm_vars": True, "delta_order": 1, "delta_window": 3},
+]
 
 
 @pytest.mark.parametrize("options", SETS, ids=str)
@@ -398,13 +573,62 @@ def test_settings_written_as_json_make_the_same_features(options):
     settings_read = json.loads(json.dumps(one.to_json()))
     again = FeatureOptions(**settings_read)
     assert again.to_json() == settings_read
+    assert options.items() <= settings_read.items() | {("feature", one.feature)}
     wav = torch.from_numpy(speech_like(4000))
     assert torch.equal(Features(one)(wav), Features(again)(wav))
 
 
-@pytest.mark.parametrize("unused", [{"num_ceps": 7}, {"cepstral_lifter": 3.0}, {"blackman_coeff": 0.1}, {"seed": 9}], ids=str)
+UNUSED = [{"blackman_coeff": 0.1}, {"seed": 9}, {"vtln_low": 60.0}, {"vtln_high": -300.0}, {"delta_window": 3}, {"min_duration": 0.5}]
+
+
+@pytest.mark.parametrize("unused", UNUSED, ids=str)
 def test_settings_that_change_nothing_are_not_written(unused):
     assert FeatureOptions(**unused).to_json() == FeatureOptions().to_json()
+
+
+FIRST = """
+{"feature": "fbank", "sample_frequency": 16000.0, "frame_length": 25.0, "frame_shift": 10.0, "dither": 0.0, "preemphasis_coefficient": 0.97,
+ "remove_dc_offset": true, "window_type": "povey", "round_to_power_of_two": true, "snip_edges": true, "num_mel_bins": 23, "low_freq": 20.0,
+ "high_freq": 0.0, "use_energy": false, "raw_energy": true, "energy_floor": 0.0, "use_log_fbank": true, "use_power": true}
+
+{"feature": "mfcc", "sample_frequency": 16000.0, "frame_length": 25.0, "frame_shift": 10.0, "dither": 0.0, "preemphasis_coefficient": 0.97,
+ "remove_dc_offset": true, "window_type": "povey", "round_to_power_of_two": true, "snip_edges": true, "num_mel_bins": 23, "low_freq": 20.0,
+ "high_freq": 0.0, "use_energy": true, "raw_energy": true, "energy_floor": 0.0, "use_power": true, "num_ceps": 13, "cepstral_lifter": 22.0}
+"""
+
+
+@pytest.mark.parametrize("text", FIRST.split("\n\n"), ids=["fbank", "mfcc"])
+def test_the_settings_of_features_made_by_the_first_version_mean_the_same(text):
+    found = json.loads(text)
+    assert FeatureOptions(**found) == FeatureOptions(feature=found["feature"])
+    assert FeatureOptions(feature=found["feature"]).to_json() == found
+
+
+def test_a_recording_of_less_than_the_minimum_duration_has_no_frame():
+    options = FeatureOptions(min_duration=0.5)
+    assert options.num_frames(8000) == 48
+    assert options.num_frames(7999) == 0
+    assert compute(speech_like(7999), min_duration=0.5).shape == (0, 23)
+
+
+@pytest.mark.parametrize(
+    "options, first",
+    [
+        ({}, False),
+        ({"use_energy": True}, True),
+        ({"use_energy": True, "htk_compat": True}, False),
+        ({"feature": "mfcc"}, True),
+        ({"feature": "mfcc", "use_energy": False}, True),
+        ({"feature": "mfcc", "subtract_mean": True}, False),
+        ({"feature": "mfcc", "delta_order": 2}, True),
+        ({"feature": "spectrogram"}, True),
+        ({"feature": "mfsc"}, False),
+    ],
+    ids=str,
+)
+def test_settings_tell_whether_column_0_is_an_energy(options, first):
+    assert has_energy_first(FeatureOptions(**options).to_json()) is first
+    assert has_energy_first({**FeatureOptions(**options).to_json(), "cmn": "sliding"}) is False
 
 
 # ---- voice activity
@@ -441,30 +665,25 @@ def test_silence_alone_is_unvoiced_and_speech_alone_voiced():
     assert energy_vad(np.full(50, 20.0, dtype=np.float32)).sum() == 50
 
 
-# ---- mean normalisation
-
-BATCH = torch.from_numpy(np.random.default_rng(0).normal(20, 5, (3, 17, 4)).astype(np.float32))
+# ---- voiced frames
 
 
-def test_the_mean_of_each_utterance_becomes_zero():
-    found = subtract_mean(BATCH)
-    np.testing.assert_allclose(found.numpy(), BATCH.numpy() - BATCH.numpy().mean(1, keepdims=True), rtol=0, atol=1e-5)
+@pytest.mark.parametrize("utt", UTTS)
+def test_voiced_frames_equal_kaldis(utt):
+    feats = golden_arrays("mfcc30_d0.txt")[utt]
+    np.testing.assert_array_equal(feats[voiced_frames(golden_vad()[utt], len(feats))], golden_arrays("voiced.txt")[utt])
 
 
-def test_padding_takes_no_part_in_the_mean_and_becomes_zero():
-    lengths = [17, 5, 1]
-    found = subtract_mean(BATCH, torch.tensor(lengths))
-    for row, wide, length in zip(found, BATCH, lengths, strict=True):
-        torch.testing.assert_close(row[:length], subtract_mean(wide[None, :length])[0], rtol=0, atol=1e-5)
-        assert torch.equal(row[length:], torch.zeros(17 - length, 4))
-
-
-def test_the_result_does_not_depend_on_what_the_padding_holds():
-    lengths = torch.tensor([17, 5, 1])
-    other = BATCH.clone()
-    other[1, 5:], other[2, 1:] = 1e6, -1e6
-    assert torch.equal(subtract_mean(BATCH, lengths), subtract_mean(other, lengths))
-
-
-def test_full_lengths_are_the_same_as_none():
-    torch.testing.assert_close(subtract_mean(BATCH, torch.tensor([17, 17, 17])), subtract_mean(BATCH), rtol=0, atol=1e-5)
+@pytest.mark.parametrize(
+    "decisions, message",
+    [
+        ([1, 0], "2 decisions but 3 frames; run steps/compute_vad.py --overwrite true anew"),
+        ([[1, 0, 1]], "1 x 3 decisions but 3 frames; run steps/compute_vad.py --overwrite true anew"),
+        ([1, 0.5, 0], "decisions other than 0 and 1"),
+        ([1, 2, 0], "decisions other than 0 and 1"),
+        ([1, math.nan, 0], "decisions other than 0 and 1"),
+        ([0, 0, 0], "none of 3 frames is voiced"),
+    ],
+)
+def test_decisions_that_cannot_be_are_refused(decisions, message):
+    assert failure(voiced_frames, np.array(decisions, dtype=np.float32), 3) == message

@@ -1,4 +1,4 @@
-"""pytorch/metrics.py, backend/cosine.py, data/trials.py and the programs on them: trials drawn, scored and judged exactly, or refused."""
+"""pytorch/metrics.py, backend/cosine.py, scores of data/trials.py and the programs on them: trials scored and judged exactly, or refused."""
 
 import itertools
 import json
@@ -13,10 +13,11 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import failure
+from trial_data import make_data, speakers
 
 from pytorch.backend.cosine import BLOCK, cosine_scores, unit_length
 from pytorch.data.ark import ArkWriter
-from pytorch.data.data_dir import DataDir, write_data_dir, write_table
+from pytorch.data.data_dir import write_table
 from pytorch.data.trials import draw_trials, join_scores, read_trials, write_trials
 from pytorch.files import sha256
 from pytorch.metrics import eer, error_rates, min_dcf
@@ -247,47 +248,12 @@ def test_vectors_without_direction_are_refused_by_name(bad, kind):
     assert message == f"exp/x.scp: the embedding of 'b' is {kind} (2 such); look at its recording, extract anew"
 
 
-# ---- reading trials and scores
+# ---- reading scores
 
 
 def write(path, content):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
-
-
-def test_trials_are_read_in_their_order(tmp_path):
-    path = write(tmp_path / "trials", "b a target\na b nontarget\n  a   a\ttarget  \nü é nontarget")
-    assert read_trials(path) == (["b", "a", "a", "ü"], ["a", "b", "a", "é"], [True, False, True, False])
-
-
-def test_kaldis_trials_are_read():
-    enrols, tests, labels = read_trials(GOLDEN / "x.trials")
-    assert len(enrols) == len(tests) == 4950
-    assert sum(labels) == (GOLDEN / "x.trials").read_text().count(" target\n")
-
-
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        ("", "{path}: empty"),
-        ("a b target\na c\n", "{path}:2: `enrol-utt test-utt target|nontarget` expected, not 'a c'"),
-        ("a b target x\n", "{path}:1: `enrol-utt test-utt target|nontarget` expected, not 'a b target x'"),
-        ("a b target\n\na c target\n", "{path}:2: `enrol-utt test-utt target|nontarget` expected, not ''"),
-        ("1 a b\n", "{path}:1: target or nontarget expected, not 'b'"),
-        ("a b Target\n", "{path}:1: target or nontarget expected, not 'Target'"),
-        ("a b target\na c nontarge", "{path}:2: target or nontarget expected, not 'nontarge'"),
-        ("a b target\nb a target\na b target\n", "{path}:3: the trial 'a b' stands twice; keep one line of it"),
-        ("a b target\na b nontarget\n", "{path}:2: the trial 'a b' stands twice; keep one line of it"),
-        (b"a b target\na \xff target\n", "{path}: not a text file (not UTF-8)"),
-    ],
-)
-def test_broken_trials_are_refused_with_their_line(tmp_path, content, message):
-    path = write(tmp_path / "trials", content)
-    assert failure(read_trials, path) == message.format(path=path)
-
-
-def test_missing_trials_are_refused(tmp_path):
-    assert failure(read_trials, tmp_path / "trials") == f"{tmp_path}/trials: no such file"
 
 
 PAIRS = [("a", "b"), ("b", "a"), ("c", "c")]
@@ -327,142 +293,6 @@ def test_missing_scores_are_refused(tmp_path):
     assert failure(join_scores, "trials", PAIRS, tmp_path / "none") == f"{tmp_path}/none: no such file; score the trials with steps/score_cosine.py"
 
 
-# ---- drawing trials
-
-
-def speakers(*numbers):
-    """{utt: spk}, the n-th speaker with numbers[n] utterances."""
-    return {f"s{spk:02d}-u{utt:02d}": f"s{spk:02d}" for spk, number in enumerate(numbers) for utt in range(number)}
-
-
-def make_data(folder, utt2spk, **tables):
-    write_data_dir(folder, dict.fromkeys(utt2spk, "/none.wav"), utt2spk, **tables)
-    return DataDir(folder)
-
-
-def check(trials, utt2spk):
-    """What holds of every list drawn: right labels, both ids in order, no trial twice, sorted."""
-    assert all((utt2spk[one] == utt2spk[other]) == label for one, other, label in trials)
-    assert all(one < other for one, other, _ in trials)
-    assert len({(one, other) for one, other, _ in trials}) == len(trials)
-    assert trials == sorted(trials)
-    return [trial for trial in trials if trial[2]], [trial for trial in trials if not trial[2]]
-
-
-@pytest.mark.parametrize("numbers", [(3, 3, 3), (2, 1), (1, 1, 1, 2), (10, 1, 4, 2, 7), (2,) * 20])
-@pytest.mark.parametrize("share", [1, 2, 5])
-def test_all_target_pairs_are_drawn_and_as_many_nontarget_pairs_as_asked_for_or_there(tmp_path, numbers, share):
-    utt2spk = speakers(*numbers)
-    targets, others = check(draw_trials(make_data(tmp_path / "d", utt2spk), 0, share), utt2spk)
-    expected = {pair for pair in itertools.combinations(sorted(utt2spk), 2) if utt2spk[pair[0]] == utt2spk[pair[1]]}
-    assert {trial[:2] for trial in targets} == expected
-    there = len(utt2spk) * (len(utt2spk) - 1) // 2 - len(expected)
-    assert len(others) == min(there, share * len(expected))
-
-
-def test_the_same_seed_draws_the_same_trials_and_another_others(tmp_path):
-    data = make_data(tmp_path / "d", speakers(*[4] * 10), spk2gender={f"s{spk:02d}": "mf"[spk % 2] for spk in range(10)})
-    first = draw_trials(data, 3)
-    assert draw_trials(DataDir(tmp_path / "d"), 3) == first
-    assert draw_trials(data, 4) != first
-
-
-def test_the_draw_does_not_depend_on_the_interpreters_hash_seed(tmp_path, program):
-    lists = []
-    for hash_seed in "12":
-        make_data(tmp_path / hash_seed, speakers(*[4] * 8))
-        program("utils/make_trials.py", tmp_path / hash_seed, env={"PYTHONHASHSEED": hash_seed, "PATH": ""})
-        lists.append((tmp_path / hash_seed / "trials").read_bytes())
-    assert lists[0] == lists[1]
-
-
-def test_nontarget_pairs_are_spread_over_the_pairs_of_speakers(tmp_path):
-    utt2spk = speakers(*[10] * 6)
-    _, others = check(draw_trials(make_data(tmp_path / "d", utt2spk), 0, 1), utt2spk)
-    counts = dict.fromkeys(itertools.combinations(sorted(set(utt2spk.values())), 2), 0)
-    for one, other, _ in others:
-        counts[utt2spk[one], utt2spk[other]] += 1
-    assert max(counts.values()) - min(counts.values()) <= 1
-
-
-@pytest.mark.parametrize("share", [1, 2, 3])
-def test_half_of_the_nontarget_pairs_are_of_one_sex(tmp_path, share):
-    utt2spk = speakers(*[4] * 8)
-    sex = {f"s{spk:02d}": "mf"[spk % 2] for spk in range(8)}
-    _, others = check(draw_trials(make_data(tmp_path / "d", utt2spk, spk2gender=sex), 0, share), utt2spk)
-    of_one = sum(sex[utt2spk[one]] == sex[utt2spk[other]] for one, other, _ in others)
-    assert len(others) == share * 8 * 6
-    assert of_one == len(others) - len(others) // 2
-
-
-@pytest.mark.parametrize(
-    "numbers, sexes, share, of_two, of_one",
-    [
-        ((3, 3, 3), "mmm", 2, 0, 18),
-        ((3, 3), "mf", 1, 6, 0),
-        ((3, 3), "mf", 9, 9, 0),
-        ((2, 2, 2), "mmf", 2, 3, 3),
-        ((2, 2, 2), "mmf", 3, 5, 4),
-        ((2, 2, 2), "mmf", 4, 8, 4),
-    ],
-)
-def test_where_one_kind_of_pair_runs_out_more_are_drawn_of_the_other(tmp_path, numbers, sexes, share, of_two, of_one):
-    utt2spk = speakers(*numbers)
-    sex = {f"s{spk:02d}": letter for spk, letter in enumerate(sexes)}
-    _, others = check(draw_trials(make_data(tmp_path / "d", utt2spk, spk2gender=sex), 0, share), utt2spk)
-    assert sum(sex[utt2spk[one]] != sex[utt2spk[other]] for one, other, _ in others) == of_two
-    assert sum(sex[utt2spk[one]] == sex[utt2spk[other]] for one, other, _ in others) == of_one
-
-
-def test_target_pairs_are_of_two_sessions_where_sessions_are_known(tmp_path):
-    utt2spk = speakers(4, 4)
-    session = {utt: f"day{int(utt[-1]) // 2}" for utt in utt2spk}
-    targets, others = check(draw_trials(make_data(tmp_path / "d", utt2spk, utt2session=session), 0), utt2spk)
-    assert len(targets) == 2 * 4
-    assert all(session[one] != session[other] for one, other, _ in targets)
-    assert len(others) == 16
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 6), min_size=2, max_size=7), st.integers(1, 4), st.randoms(use_true_random=False))
-def test_every_list_drawn_is_sound(tmp_path_factory, numbers, share, chance):
-    utt2spk = speakers(*numbers)
-    sex = {spk: chance.choice("mf") for spk in sorted(set(utt2spk.values()))}
-    data = make_data(tmp_path_factory.mktemp("d"), utt2spk, spk2gender=sex)
-    if max(numbers) == 1:
-        failure(draw_trials, data, 0, share)
-        return
-    targets, others = check(draw_trials(data, chance.randrange(1000), share), utt2spk)
-    assert len(targets) == sum(number * (number - 1) // 2 for number in numbers)
-    there = len(utt2spk) * (len(utt2spk) - 1) // 2 - len(targets)
-    assert len(others) == min(there, share * len(targets))
-
-
-@pytest.mark.parametrize(
-    "numbers, message",
-    [
-        ((1, 1, 1), "no speaker has two utterances, so no target trial can be made; add recordings, or give a trial list of your own"),
-        ((1,), "no speaker has two utterances, so no target trial can be made; add recordings, or give a trial list of your own"),
-        ((5,), "one speaker only, so no non-target trial can be made; add speakers"),
-    ],
-)
-def test_data_that_allow_no_trials_are_refused(tmp_path, numbers, message):
-    assert failure(draw_trials, make_data(tmp_path / "d", speakers(*numbers)), 0) == f"{tmp_path}/d: {message}"
-
-
-def test_one_session_a_speaker_is_refused(tmp_path):
-    utt2spk = speakers(3, 3)
-    data = make_data(tmp_path / "d", utt2spk, utt2session=dict.fromkeys(utt2spk, "day1"))
-    message = "no speaker has utterances of two sessions, so no target trial can be made; add recordings, or give a trial list of your own"
-    assert failure(draw_trials, data, 0) == f"{tmp_path}/d: {message}"
-
-
-def test_what_is_drawn_is_written_and_read_back(tmp_path):
-    trials = draw_trials(make_data(tmp_path / "d", speakers(3, 2)), 0)
-    write_trials(tmp_path / "d/trials", trials)
-    assert list(zip(*read_trials(tmp_path / "d/trials"), strict=True)) == trials
-
-
 # ---- the programs
 
 
@@ -477,70 +307,6 @@ def refused(done, name):
 def succeeded(done):
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
-
-
-@pytest.fixture
-def data(tmp_path):
-    make_data(tmp_path / "d", speakers(3, 3, 1), spk2gender={"s00": "m", "s01": "f", "s02": "m"})
-    return tmp_path / "d"
-
-
-def test_make_trials_draws_and_then_has_nothing_to_do(program, data):
-    out = succeeded(program("utils/make_trials.py", data))
-    note = "1 speakers have one utterance only, no target trials of them"
-    assert out == f"make_trials: {data}/trials: 6 target and 12 nontarget trials of 3 speakers; {note}\n"
-    assert list(zip(*read_trials(data / "trials"), strict=True)) == draw_trials(DataDir(data), 0)
-    before = (data / "trials").stat()
-    assert succeeded(program("utils/make_trials.py", data)) == f"make_trials: {data}/trials is there\n"
-    assert (data / "trials").stat().st_mtime_ns == before.st_mtime_ns
-
-
-def test_make_trials_stops_where_an_option_or_an_input_was_changed(program, data):
-    succeeded(program("utils/make_trials.py", data))
-    first = (data / "trials").read_bytes()
-    message = refused(program("utils/make_trials.py", "--seed", "1", "--nontargets-per-target=1", data), "make_trials.py")
-    changes = "--nontargets-per-target was 2, now 1; --seed was 0, now 1"
-    assert message == f"{data}: make_trials was done otherwise: {changes}. Pass --overwrite true to do it anew"
-    write_table(data / "spk2gender", {"s00": "m", "s01": "m", "s02": "m"})
-    message = refused(program("utils/make_trials.py", data), "make_trials.py")
-    assert message == f"{data}: make_trials was done otherwise: spk2gender has changed. Pass --overwrite true to do it anew"
-    assert (data / "trials").read_bytes() == first
-    succeeded(program("utils/make_trials.py", "--seed", "1", "--nontargets-per-target=1", "--overwrite", "true", data))
-    assert (data / "trials").read_text().count(" nontarget") == 6
-
-
-def test_make_trials_leaves_a_list_that_it_did_not_draw(program, data):
-    write(data / "trials", "s00-u00 s00-u01 target\n")
-    message = refused(program("utils/make_trials.py", data), "make_trials.py")
-    assert message == f"{data}/trials: is there, but make_trials did not make it; move it away, or pass --overwrite true to replace it"
-    assert (data / "trials").read_text() == "s00-u00 s00-u01 target\n"
-    succeeded(program("utils/make_trials.py", "--overwrite", "true", data))
-    assert len(read_trials(data / "trials")[0]) == 18
-
-
-def test_make_trials_leaves_a_list_that_was_edited_and_draws_a_missing_one_anew(program, data):
-    succeeded(program("utils/make_trials.py", data))
-    first = (data / "trials").read_bytes()
-    (data / "trials").write_text("a b target\n")
-    message = f"{data}/trials: was changed since make_trials made it; move it away, or pass --overwrite true to make it anew"
-    assert refused(program("utils/make_trials.py", data), "make_trials.py") == message
-    assert (data / "trials").read_text() == "a b target\n"
-    (data / "trials").unlink()
-    done = program("utils/make_trials.py", data)
-    assert (done.returncode, done.stderr) == (0, "make_trials: trials is missing; made anew\n")
-    assert (data / "trials").read_bytes() == first
-
-
-def test_make_trials_refuses_in_one_line(program, data, tmp_path):
-    message = refused(program("utils/make_trials.py", tmp_path / "none"), "make_trials.py")
-    assert message == f"{tmp_path}/none: no such data directory"
-    (data / "utt2spk").write_text("a-1 a\nb-1 b\n")
-    message = refused(program("utils/make_trials.py", data), "make_trials.py")
-    assert message.startswith(f"{data}/spk2gender: ")
-    (data / "spk2gender").unlink()
-    message = refused(program("utils/make_trials.py", data), "make_trials.py")
-    assert message.startswith(f"{data}: no speaker has two utterances")
-    assert not (data / "trials").exists()
 
 
 @pytest.fixture
@@ -742,7 +508,7 @@ def test_eer_refuses_in_one_line(program, tmp_path, trials, scores, message):
     assert not (tmp_path / "eer.json").exists()
 
 
-@pytest.mark.parametrize("name", ["steps/eer.py", "steps/score_cosine.py", "utils/make_trials.py"])
+@pytest.mark.parametrize("name", ["steps/eer.py", "steps/score_cosine.py"])
 @pytest.mark.parametrize("words", [[], ["--none", "x", "y", "z"], ["a", "b", "c", "d", "e"]])
 def test_wrong_command_lines_exit_with_2(program, name, words):
     done = program(name, *words)
@@ -750,7 +516,7 @@ def test_wrong_command_lines_exit_with_2(program, name, words):
     assert done.stderr.count("\n") == 1 and done.stderr.endswith("; see --help\n")
 
 
-@pytest.mark.parametrize("name, words", [("steps/eer.py", 2), ("steps/score_cosine.py", 3), ("utils/make_trials.py", 1)])
+@pytest.mark.parametrize("name, words", [("steps/eer.py", 2), ("steps/score_cosine.py", 3)])
 def test_missing_inputs_are_told_of_without_heavy_imports(program, tmp_path, name, words):
     for package in ("torch", "numpy", "sklearn", "scipy", "kaldiio"):
         write(tmp_path / f"{package}.py", "raise AssertionError")

@@ -93,40 +93,55 @@ def test_killed_in_every_stage_and_started_again_it_ends_with_the_same_scores(wh
     assert scores_of(tmp_path) == scores_of(whole)
 
 
-def test_an4_asks_for_its_corpus(tmp_path):
-    result = run("an4/v1", tmp_path)
+@pytest.mark.parametrize("recipe", ["an4/v1", "speechocean762/v1"])
+def test_a_recipe_of_a_real_corpus_asks_for_it(tmp_path, recipe):
+    result = run(recipe, tmp_path)
     assert result.returncode == 1
     assert "--corpus DIR is needed" in result.stderr
 
 
-@pytest.fixture(scope="module")
-def an4(corpora, tmp_path_factory):
-    if not (corpora / "an4").is_dir():
-        pytest.skip(f"no AN4 in {corpora}")
-    folder = tmp_path_factory.mktemp("an4")
-    result = run("an4/v1", folder, "--corpus", corpora / "an4", "--stop-stage", "2")
+def prepared(corpora, tmp_path_factory, name, stop_stage):
+    if not (corpora / name).is_dir():
+        pytest.skip(f"no {name} in {corpora}")
+    folder = tmp_path_factory.mktemp(name)
+    result = run(f"{name}/v1", folder, "--corpus", corpora / name, "--stop-stage", stop_stage)
     assert result.returncode == 0, result.stderr
     return folder
 
 
-def test_an4_holds_out_20_test_and_6_validation_speakers_and_tries_all_their_target_pairs(an4):
-    tables = {name: dict(line.split() for line in (an4 / f"data/{name}/utt2spk").read_text().splitlines()) for name in ("train", "valid", "test")}
+@pytest.fixture(scope="module")
+def an4(corpora, tmp_path_factory):
+    return prepared(corpora, tmp_path_factory, "an4", 2)
+
+
+@pytest.fixture(scope="module")
+def speechocean762(corpora, tmp_path_factory):
+    return prepared(corpora, tmp_path_factory, "speechocean762", 1)
+
+
+@pytest.mark.parametrize("name, valid, test", [("an4", 6, 20), ("speechocean762", 10, 62)])
+def test_a_real_corpus_is_held_out_by_speaker_and_all_target_pairs_are_tried(name, valid, test, request):
+    data = request.getfixturevalue(name) / "data"
+    tables = {name: dict(line.split() for line in (data / name / "utt2spk").read_text().splitlines()) for name in ("train", "valid", "test")}
     speakers = {name: set(table.values()) for name, table in tables.items()}
-    assert (len(speakers["valid"]), len(speakers["test"])) == (6, 20)
-    assert not speakers["train"] & (speakers["valid"] | speakers["test"])
-    trials = [line.split() for line in (an4 / "data/test/trials").read_text().splitlines()]
+    assert (len(speakers["valid"]), len(speakers["test"])) == (valid, test)
+    assert len(set.union(*speakers.values())) == sum(map(len, speakers.values()))
+    trials = [line.split() for line in (data / "test/trials").read_text().splitlines()]
     of = tables["test"]
     counts = {spk: list(of.values()).count(spk) for spk in speakers["test"]}
     targets = [trial for trial in trials if trial[2] == "target"]
     nontargets = [trial for trial in trials if trial[2] == "nontarget"]
     assert len(targets) == sum(n * (n - 1) // 2 for n in counts.values()) <= len(nontargets)
     assert all((of[a] == of[b]) == (label == "target") for a, b, label in trials)
-    same_sex = sum(of[a][0] == of[b][0] for a, b, _ in nontargets)
+    sex = dict(line.split() for line in (data / "test/spk2gender").read_text().splitlines())
+    same_sex = sum(sex[of[a]] == sex[of[b]] for a, b, _ in nontargets)
     assert 0 < same_sex < len(nontargets)
 
 
 @pytest.mark.long
-def test_the_network_beats_the_baseline_on_an4(an4, corpora):
-    assert run("an4/v1", an4, "--corpus", corpora / "an4", "--stage", "3").returncode == 0
-    baselines = [json.loads((an4 / f"exp/stats/test/eer{variant}.json").read_text())["eer"] for variant in ("", "_raw")]
-    assert eer_of(an4) < min(baselines) - 0.01
+@pytest.mark.parametrize("name", ["an4", "speechocean762"])
+def test_the_network_beats_the_baseline_on_a_real_corpus(name, request):
+    folder = request.getfixturevalue(name)
+    assert run(f"{name}/v1", folder, "--stage", "2").returncode == 0
+    baselines = [json.loads((folder / f"exp/stats/test/eer{variant}.json").read_text())["eer"] for variant in ("", "_raw")]
+    assert eer_of(folder) < min(baselines) - 0.01

@@ -167,11 +167,12 @@ def test_the_best_epoch_has_the_lowest_eer_the_latest_of_equals(eers, best):
 def test_the_eer_of_the_log_is_that_of_the_weights(trained, valid):
     import torch
 
+    from pytorch.data.frames import stored_frames
     from pytorch.experiment import Experiment
     from pytorch.training.validation import Validation
 
     experiment = Experiment(trained)
-    validation = Validation(DataDir(valid), True, "mean", experiment.settings["features"], 15)
+    validation = Validation(DataDir(valid), stored_frames(DataDir(valid), True), "mean", experiment.settings["features"], 15)
     cpu = torch.device("cpu")
     for row in rows_in(trained):
         assert validation.eer(experiment.load(int(row["epoch"]), cpu), cpu) == pytest.approx(float(row["valid_eer"]), abs=1e-5)
@@ -361,7 +362,7 @@ def run_loop(folder, data, at=None, do=None, validation=None, steps=2, **changes
     """Train on `data` in this process; do(x) is called on the batch of (epoch, step) `at`, or on every one."""
     import torch
 
-    from pytorch.data.frames import Frames
+    from pytorch.data.frames import stored_frames
     from pytorch.losses import build_loss
     from pytorch.models import build_model
     from pytorch.training.batches import Crops
@@ -374,12 +375,12 @@ def run_loop(folder, data, at=None, do=None, validation=None, steps=2, **changes
                 do(x)
             return x, targets, utts
 
-    frames = Frames(DataDir(data), True)
+    frames = stored_frames(DataDir(data), True)
     torch.manual_seed(1)
     model = build_model("xvector", frames.dim, {"frame_dim": 8, "stats_dim": 8, "embed_dim": 8})
     spks = sorted({utt[:2] for utt in frames.utts})
     crops = Watched(frames, [spks.index(utt[:2]) for utt in frames.utts], 8, 20, 30, "utterance", steps, 1)
-    network = Network(model, build_loss("aam", 8, len(spks), 30.0, 0.2))
+    network = Network(model, build_loss("aam", 8, len(spks), {"scale": 30.0, "margin": 0.2}))
     keep = signal.getsignal(signal.SIGTERM)
     try:
         return network, train(folder, network, crops, validation, Told(**changes), torch.device("cpu"))
@@ -501,7 +502,7 @@ def test_the_state_of_something_else_says_what_to_do(own, tmp_path):
     [
         (["--lr", "0"], "argument --lr: a number above 0 expected, not '0'"),
         (["--epochs", "1.5"], "argument --epochs: a whole number above 0 expected, not '1.5'"),
-        (["--model", "resnet"], "argument --model: invalid choice: 'resnet'"),
+        (["--model", "resnot"], "argument --model: invalid choice: 'resnot'"),
         (["--voiced", "no"], "argument --voiced: true or false expected, not 'no'"),
         (["--learning-rate", "1"], "unrecognized arguments: --learning-rate"),
     ],
@@ -531,12 +532,12 @@ def test_values_no_training_can_work_with_are_refused(words, message, data, tmp_
 
 
 def test_feature_settings_without_names_are_refused(own):
-    from pytorch.data.frames import Frames
+    from pytorch.data.frames import stored_frames
     from pytorch.program import Fail
 
     (own / "feats.json").write_text("[]")
     with pytest.raises(Fail, match=f"^{own}/feats.json: the settings of features as name and value were expected; make the features anew$"):
-        Frames(DataDir(own), True)
+        stored_frames(DataDir(own), True)
 
 
 def test_validation_speakers_among_the_training_speakers_are_refused(data, tmp_path, program):
@@ -579,9 +580,8 @@ def test_mistakes_only_a_network_can_know_begin_nothing(own, tmp_path, program):
     decisions = {utt: np.full(len(vad), utt != "t1-2") for utt, vad in vads_of(own).items()}
     write_vad(own, decisions)
     done = program(STEP, *SHORT, own, exp)
-    assert_refused(
-        done, f"{own}/feats.scp: 1 utterances have fewer than 15 voiced frames, the least the network takes: t1-2; remove them from {own}"
-    )
+    remedy = "leave them out with utils/subset_data_dir.py --min-voiced-frames 15"
+    assert_refused(done, f"{own}/feats.scp: 1 utterances have fewer than 15 voiced frames, the least the network takes: t1-2; {remedy}")
 
     write_vad(own, {utt: np.ones(len(vad)) for utt, vad in decisions.items()})
     assert not (exp / "opts.json").exists()
@@ -662,17 +662,18 @@ def test_a_device_that_is_not_there_is_refused(name, message, monkeypatch):
         (
             lambda valid: write_vad(valid, {utt: np.arange(len(vad)) < 14 for utt, vad in vads_of(valid).items()}),
             "/feats.scp: 8 utterances have fewer than 15 voiced frames, the least the network takes: "
-            "v0-0, v0-1, v0-2, v0-3, v1-0, …; remove them from the validation set",
+            "v0-0, v0-1, v0-2, v0-3, v1-0, …; leave them out with utils/subset_data_dir.py --min-voiced-frames 15",
         ),
     ],
     ids=["unknown utterance", "targets only", "unknown label", "other features", "too short"],
 )
 def test_bad_validation_data_are_refused(spoil, message, tmp_path):
+    from pytorch.data.frames import stored_frames
     from pytorch.program import Fail
     from pytorch.training.validation import Validation
 
     valid = write_data(tmp_path / "valid", ["v0", "v1"], 5, trials=True)
     spoil(valid)
     with pytest.raises(Fail) as failure:
-        Validation(DataDir(valid), True, "mean", FeatureOptions(use_energy=True).to_json(), 15)
+        Validation(DataDir(valid), stored_frames(DataDir(valid), True), "mean", FeatureOptions(use_energy=True).to_json(), 15)
     assert str(failure.value) == f"{valid}{message.format(valid)}"

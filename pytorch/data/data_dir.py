@@ -81,6 +81,20 @@ def spk2utt_of(utt2spk):
     return dict(sorted(spk2utt.items()))
 
 
+def key_of(name):
+    """What the lines of a data directory's file are keyed by, told by the file's name: "utt", "spk", "rec" (recording), or None for no table of it.
+
+    Without segments, recordings are utterances.
+    """
+    if name == "wav.scp" or name.startswith("reco2"):
+        return "rec"
+    if name == "cmvn.scp" or name.startswith("spk2"):
+        return "spk"
+    if name.startswith("utt2") or name.endswith(".scp") or name in ("text", "segments"):
+        return "utt"
+    return None
+
+
 def write_data_dir(path, wav_scp, utt2spk, **tables):
     """Write a data directory: wav.scp, utt2spk, spk2utt and any further table by its name (spk2gender=…, utt2age=…)."""
     path = Path(path)
@@ -99,8 +113,6 @@ class DataDir:
         self.path = Path(path)
         if not self.path.is_dir():
             raise Fail(f"{self.path}: no such data directory")
-        if self.has("segments"):
-            raise Fail(f"{self.path}/segments: recordings cut into segments cannot be read yet; cut the audio into one file per utterance")
 
     def __truediv__(self, name):
         return self.path / name
@@ -117,15 +129,21 @@ class DataDir:
         return spk2utt_of(self.utt2spk)
 
     @cached_property
+    def segments(self):
+        """{utt: (recording, start, end)} in seconds; None where the utterances are the recordings."""
+        if not self.has("segments"):
+            return None
+        return {utt: self._segment(number, utt, words) for number, (utt, words) in enumerate(self.per_utt("segments", 4).items(), 1)}
+
+    @cached_property
+    def recordings(self):
+        """The ids of the recordings in byte order: the utterances, or what segments names."""
+        return list(self.utt2spk) if self.segments is None else sorted({rec for rec, _, _ in self.segments.values()})
+
+    @cached_property
     def wav_scp(self):
-        """{utt: path of an audio file}; Fail on entries that are commands or archives."""
-        table = self.per_utt("wav.scp", REST)
-        for number, (utt, entry) in enumerate(table.items(), 1):
-            if entry.endswith("|"):
-                raise Fail(f"{self.path}/wav.scp:{number}: '{utt}' is a command; only audio files can be read yet, run the command once and name its output")
-            if ".ark:" in entry:
-                raise Fail(f"{self.path}/wav.scp:{number}: '{utt}' lies in an archive; only audio files can be read yet")
-        return table
+        """{recording: path, archive.ark:offset or command |}; pytorch/data/recordings.py opens them."""
+        return self.per_rec("wav.scp", REST)
 
     def per_utt(self, name, fields=2):
         """The table `name`, whose keys must be exactly the utterances of utt2spk."""
@@ -135,18 +153,55 @@ class DataDir:
         """The table `name`, whose keys must be exactly the speakers."""
         return self._matching(name, fields, self.spk2utt, "utt2spk as a speaker")
 
+    def per_rec(self, name, fields=2):
+        """The table `name`, whose keys must be exactly the recordings."""
+        return self._matching(name, fields, dict.fromkeys(self.recordings), "utt2spk" if self.segments is None else "segments as a recording")
+
     def feature_tables(self, voiced):
         """{name: path} of what a network reads here, with vad.scp where it wants voiced frames. Fails where one is not there, with the remedy."""
         remedies = {
             "utt2spk": "",
             "feats.scp": f"make it with steps/make_feats.py {self.path}",
-            "feats.json": "it holds the settings of the features, and comes with feats.scp from steps/make_feats.py",
+            "feats.json": f"it holds the settings of the features: for those made elsewhere, say them with utils/adopt_feats.py {self.path}",
         }
         if voiced:
             remedies["vad.scp"] = remedies["vad.json"] = f"voiced frames are asked for; make it with steps/compute_vad.py {self.path}"
         tables = {name: need_file(self.path / name, remedy) for name, remedy in remedies.items()}
         hashes = ["feats.sha256"] + (["vad.sha256"] if voiced else [])  # of the archives' values; Kaldi's own have none
+        for name in hashes:
+            self._check_sources(name)
         return tables | {name: self.path / name for name in hashes if self.has(name)}
+
+    def recording_tables(self, voiced):
+        """{name: path} of the tables by which features are computed from recordings, with vad.scp where only voiced frames are wanted."""
+        tables = {name: need_file(self.path / name) for name in ("utt2spk", "wav.scp")}
+        if self.has("segments"):
+            tables["segments"] = self.path / "segments"
+        if voiced:
+            remedy = f"voiced frames are asked for; pass --voiced false, or make it with steps/make_feats.py and steps/compute_vad.py {self.path}"
+            tables["vad.scp"] = need_file(self.path / "vad.scp", remedy)
+        return tables
+
+    def _check_sources(self, name):
+        """A directory made from others names in feats.sha256 whose values it refers to: Fail where these were made anew since."""
+        if not self.has(name):
+            return
+        for line in (self.path / name).read_text().splitlines():
+            value, _, source = line.partition(" ")
+            if source:
+                now = Path(source.strip()) / name
+                if not now.is_file() or value not in now.read_text().split():
+                    raise Fail(f"{self.path / name}: the values in {source.strip()} were changed since {self.path} was made from it; make it anew")
+
+    def _segment(self, number, utt, words):
+        place = f"{self.path / 'segments'}:{number}: '{utt}'"
+        try:
+            start, end = float(words[1]), float(words[2])
+        except ValueError:
+            raise Fail(f"{place}: `utterance recording start end` with times in seconds expected, not '{' '.join(words)[:80]}'") from None
+        if not 0 <= start < end < float("inf"):
+            raise Fail(f"{place}: from {words[1]} to {words[2]} s; 0 <= start < end is needed")
+        return words[0], start, end
 
     def _matching(self, name, fields, expected, where):
         table = read_table(self.path / name, fields)
@@ -156,5 +211,5 @@ class DataDir:
             key = (missing or extra)[0]
             here, there = (f"is in {where} but not in {name}", missing) if missing else (f"is in {name} but not in {where}", extra)
             more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
-            raise Fail(f"{self.path}/{name}: '{key}' {here}{more}; make both from the same list")
+            raise Fail(f"{self.path}/{name}: '{key}' {here}{more}; run utils/fix_data_dir.py")
         return table

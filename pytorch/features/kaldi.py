@@ -1,103 +1,219 @@
-"""Kaldi's fbank and MFCC in torch: one implementation for CPU and GPU, one waveform or a batch.
+"""Features in torch: one implementation for CPU and GPU, one waveform or many.
 
-Numerics: Kaldi's feature-window.cc, mel-computations.cc, feature-fbank.cc and feature-mfcc.cc; mel filters and DCT from torchaudio.
+Numerics: Kaldi's feature-window.cc, mel-computations.cc, feature-fbank.cc, feature-mfcc.cc and feature-spectrogram.cc;
+torchaudio's MelSpectrogram for melspec and mfsc. Only double precision in what is made once: windows.
 """
 
 import math
 import zlib
+from itertools import accumulate
 
 import torch
 import torchaudio
 
-from pytorch.program import Fail
+from pytorch.features.cmvn import subtract_mean
+from pytorch.features.deltas import add_deltas
+from pytorch.features.mel import Filters
+from pytorch.features.options import FLOOR, KALDI
 
-FLOOR = torch.finfo(torch.float32).eps  # 1.1921e-7, below which Kaldi lets no energy fall before its logarithm
+BLOCK = 512  # frames computed at a time on a CPU: buffers stay in the cache, calls are few
+BLOCK_OF_CARD = 1 << 14
 
 
 class Features:
     """Compute the features that `options` (FeatureOptions) describe.
 
-    features(wav): (B, samples) or (samples,) float32 in the range of 16-bit integers -> (B, T, dim) or (T, dim) float32
-    All waveforms of a batch have one length. T = options.num_frames(samples); 0 frames give an empty result.
+    features(wav): (samples,) float32 in the range of 16-bit integers -> (T, dim) float32 on `device`
+    features(wavs): (B, samples) -> (B, T, dim)
+    features.many([wav, …]): waveforms of any length -> a list of (T, dim)
+    T = options.num_frames(samples); 0 frames give an empty result. Waveforms may lie on any device. No gradient is computed.
     """
 
     def __init__(self, options, device="cpu"):
         o = self.options = options
-        self.padded = 1 << (o.window_samples - 1).bit_length() if o.round_to_power_of_two else o.window_samples
-        self.window = _window(o).to(device)
-        banks, _ = torchaudio.compliance.kaldi.get_mel_banks(
-            o.num_mel_bins, self.padded, o.sample_frequency, o.low_freq, o.high_freq, vtln_low=100.0, vtln_high=-500.0, vtln_warp_factor=1.0
-        )
-        empty = int((banks.sum(1) == 0).sum())
-        if empty:
-            raise Fail(f"--num-mel-bins {o.num_mel_bins}: {empty} of these filters are too narrow to hold a bin of the spectrum; ask for fewer")
-        self.banks = banks.T.contiguous().to(device)  # (padded / 2, bins): the bin at half the sample rate is left out
+        self.device = torch.device(device)
+        self._window = _window(o).to(self.device)
+        self._block = BLOCK if self.device.type == "cpu" else BLOCK_OF_CARD
+        self._buffers = []  # kept from call to call, one pair for each thread at work: new memory of this size costs as much as the arithmetic
+        self._filters = {}
+        self._filters_of(o.vtln_warp)
         if o.feature == "mfcc":
-            dct = torchaudio.functional.create_dct(o.num_mel_bins, o.num_mel_bins, norm="ortho")[:, : o.num_ceps]
-            if o.cepstral_lifter > 0:
-                order = torch.arange(o.num_ceps)
-                dct = dct * (1 + 0.5 * o.cepstral_lifter * torch.sin(math.pi * order / o.cepstral_lifter))
-            self.dct = dct.contiguous().to(device)
+            self._dct = _dct(o).to(self.device)
 
-    def __call__(self, wav, utt=""):
-        """utt: the utterance's name, which seeds its dither."""
+    def __call__(self, wav, utt="", warp=None):
+        """utt: the utterance's name, which seeds its dither (a list of names for a batch); warp: its factor, in place of --vtln-warp."""
         if wav.dim() == 1:
-            return self(wav[None], utt)[0]
-        o = self.options
-        if o.num_frames(wav.shape[1]) == 0:
-            return wav.new_zeros(wav.shape[0], 0, o.dim)
-        if o.dither > 0:
-            wav = wav + o.dither * self._noise(wav, utt)
-        frames = self._frames(wav)  # (B, T, window)
-        if o.remove_dc_offset:
-            frames = frames - frames.mean(-1, keepdim=True)
-        energy = self._log_energy(frames) if o.use_energy and o.raw_energy else None
-        x = frames.new_zeros(*frames.shape[:2], self.padded)
-        body = x[..., : o.window_samples]
-        body.copy_(frames)
-        body[..., 1:] -= o.preemphasis_coefficient * frames[..., :-1]
-        body[..., 0] -= o.preemphasis_coefficient * frames[..., 0]
-        body *= self.window
-        if o.use_energy and not o.raw_energy:
-            energy = self._log_energy(body)
-        spectrum = torch.view_as_real(torch.fft.rfft(x)).square_().sum(-1)[..., :-1]
-        mel = (spectrum if o.use_power else spectrum.sqrt()) @ self.banks  # (B, T, bins)
-        if o.feature == "fbank":
-            mel = mel.clamp_(min=FLOOR).log_() if o.use_log_fbank else mel
-            return torch.cat([energy, mel], dim=-1) if o.use_energy else mel
-        cepstra = mel.clamp_(min=FLOOR).log_() @ self.dct
-        if o.use_energy:
-            cepstra[..., :1] = energy
-        return cepstra
+            return self.many([wav], [utt], [warp])[0]
+        assert utt == "" or not isinstance(utt, str), "a batch has a list of names"
+        return torch.stack(self.many(list(wav), utt or None, [warp] * len(wav)))
 
-    def _frames(self, wav):
+    @torch.no_grad()
+    def many(self, wavs, utts=None, warps=None):
+        """Features of several waveforms at once, which pays on a card. utts: their names; warps: their factors."""
+        assert utts or not self.options.dither, "dither is drawn by the utterance's name"
+        warps = [self.options.vtln_warp if warp is None else warp for warp in warps or [None] * len(wavs)]
+        found = [None] * len(wavs)
+        for warp in dict.fromkeys(warps):
+            places = [place for place in range(len(wavs)) if warps[place] == warp]
+            signals = [self._signal(wavs[place], utts[place] if utts else "") for place in places]
+            for place, matrix in zip(places, self._compute(signals, self._filters_of(warp)), strict=True):
+                found[place] = self._finish(matrix)
+        return found
+
+    # ---- from waveforms to frames
+
+    def _signal(self, wav, utt):
+        """The samples that the frames are cut from: with dither, with reflected edges -> (1 + (T - 1) * shift + window - 1,), or empty for T = 0."""
         o = self.options
-        if not o.snip_edges:
-            samples, num = wav.shape[1], o.num_frames(wav.shape[1])
-            left = o.window_samples // 2 - o.shift_samples // 2
-            right = (num - 1) * o.shift_samples + o.window_samples - left - samples
-            place = torch.cat([torch.arange(-left, 0), torch.arange(samples, samples + max(right, 0))]).remainder(2 * samples)
-            edges = wav[:, torch.where(place < samples, place, 2 * samples - 1 - place).to(wav.device)]  # -1 -> 0, -2 -> 1, n -> n-1
-            wav = torch.cat([edges[:, :left], wav, edges[:, left:]], dim=1)
-            return wav.unfold(1, o.window_samples, o.shift_samples)[:, :num]
-        return wav.unfold(1, o.window_samples, o.shift_samples)
+        num = o.num_frames(len(wav))
+        if num == 0:
+            return wav[:0]
+        if o.dither > 0:
+            generator = torch.Generator().manual_seed(zlib.crc32(utt.encode(), o.seed))  # of a seed, torch's CPU generator takes 32 bits
+            wav = wav + o.dither * torch.randn(wav.shape, generator=generator).to(wav.device)
+        if o.feature in KALDI:
+            first = 0 if o.snip_edges else o.shift_samples // 2 - o.window_samples // 2
+        else:
+            if o.preemphasis_coefficient:
+                wav = torch.cat([wav[:1] * (1 - o.preemphasis_coefficient), torch.sub(wav[1:], wav[:-1], alpha=o.preemphasis_coefficient)])
+            first = (o.padded_samples - o.window_samples) // 2 - (0 if o.snip_edges else o.padded_samples // 2)
+        return _cut(wav, first, first + (num - 1) * o.shift_samples + o.window_samples, repeat_edge=o.feature in KALDI)
+
+    def _compute(self, signals, filters):
+        """Lay the signals one after the other, at multiples of the shift, and compute all frames as those of one. Those across a border are dropped."""
+        window, shift = self.options.window_samples, self.options.shift_samples
+        nums = [1 + (len(signal) - window) // shift if len(signal) else 0 for signal in signals]
+        starts = accumulate((-(-len(signal) // shift) for signal in signals), initial=0)  # in frames
+        signal = signals[0] if len(signals) == 1 else torch.cat([torch.nn.functional.pad(signal, (0, -len(signal) % shift)) for signal in signals])
+        signal = signal.to(self.device, torch.float32)
+        if not any(nums):
+            return [signal.new_zeros(0, self.options.static_dim) for _ in signals]
+        matrix = self._rows(signal.unfold(0, window, shift), filters)
+        return [matrix[start : start + num] for start, num in zip(starts, nums, strict=False)]
+
+    # ---- from frames to features
+
+    def _rows(self, frames, filters):
+        """frames: (T, window), overlapping, not changed -> (T, static_dim)"""
+        o = self.options
+        out = frames.new_empty(len(frames), o.static_dim)
+        blocks = -(-len(frames) // self._block)
+        size = -(-len(frames) // blocks)
+        work, padded = buffers = self._take_buffers()
+        compute = self._kaldi_block if o.feature in KALDI else self._mel_block
+        with torch.autocast(self.device.type, enabled=False):  # features of a training in bf16 are float32 too
+            for block, rows in zip(frames.split(size), out.split(size), strict=True):
+                compute(block, work[: len(block)], padded[: len(block)], rows, filters)
+        self._buffers.append(buffers)
+        return out
+
+    def _take_buffers(self):
+        """-> two of (block, window) and (block, FFT), the second zero beyond the window"""
+        try:
+            return self._buffers.pop()
+        except IndexError:  # the first call, or other threads have them
+            o = self.options
+        with torch.inference_mode(False):  # they must serve outside it too
+            return torch.empty(self._block, o.window_samples, device=self.device), torch.zeros(self._block, o.padded_samples, device=self.device)
+
+    def _kaldi_block(self, frames, work, padded, out, filters):
+        o = self.options
+        if o.remove_dc_offset:
+            frames = torch.sub(frames, frames.mean(1, keepdim=True), out=work)
+        energy = self._log_energy(frames) if o.raw_energy else None
+        x = padded[:, : o.window_samples]
+        torch.sub(frames[:, 1:], frames[:, :-1], alpha=o.preemphasis_coefficient, out=x[:, 1:])
+        torch.mul(frames[:, :1], 1 - o.preemphasis_coefficient, out=x[:, :1])
+        x *= self._window
+        if not o.raw_energy:
+            energy = self._log_energy(x)
+        if o.feature == "spectrogram":
+            torch.clamp(_power(padded), min=FLOOR, out=out).log_()
+            out[:, 0] = energy
+        elif o.feature == "fbank":
+            bins = out[:, int(o.use_energy and not o.htk_compat) :][:, : o.num_mel_bins]
+            self._mel(padded, filters, bins)
+            if o.use_log_fbank:
+                bins.clamp_(min=FLOOR).log_()
+        else:
+            mel = self._mel(padded, filters, out.new_empty(len(out), o.num_mel_bins))
+            torch.mm(mel.clamp_(min=FLOOR).log_(), self._dct, out=out)
+        if o.use_energy:
+            out[:, -1 if o.htk_compat else 0] = energy
+
+    def _mel_block(self, frames, work, padded, out, filters):
+        o = self.options
+        torch.mul(frames, self._window, out=padded[:, : o.window_samples])
+        self._mel(padded, filters, out)
+        if o.use_log_fbank:
+            out.clamp_(min=o.log_floor).log_()
+
+    def _mel(self, padded, filters, out):
+        if self.options.use_power:
+            return filters(torch.view_as_real(torch.fft.rfft(padded)).square_().flatten(1), out)  # real and imaginary parts are added by the product
+        return filters(_power(padded).sqrt_(), out)
 
     def _log_energy(self, frames):
-        floor = max(FLOOR, self.options.energy_floor)
-        return frames.square().sum(-1, keepdim=True).clamp_(min=floor).log_()
+        o = self.options
+        if not (o.use_energy or o.feature == "spectrogram"):
+            return None
+        return torch.linalg.vector_norm(frames, dim=1).square_().clamp_(min=max(FLOOR, o.energy_floor)).log_()
 
-    def _noise(self, wav, utt):
-        generator = torch.Generator().manual_seed(zlib.crc32(utt.encode(), self.options.seed))  # of a seed, torch's CPU generator takes 32 bits
-        return torch.randn(wav.shape, generator=generator).to(wav.device)
+    def _finish(self, matrix):
+        """What looks at the whole utterance: its mean, then derivatives."""
+        o = self.options
+        if o.subtract_mean and len(matrix):
+            matrix = subtract_mean(matrix, norm_vars=o.norm_vars)
+        return add_deltas(matrix, o.delta_order, o.delta_window) if o.delta_order else matrix
+
+    def _filters_of(self, warp):
+        if self.options.feature == "spectrogram":
+            return None
+        if warp not in self._filters:
+            self._filters[warp] = Filters(self.options, warp, self.device, pairs=self.options.use_power)
+        return self._filters[warp]
+
+
+def _cut(wav, first, last, repeat_edge):
+    """Samples first to last, reflected beyond the edges as often as needed. repeat_edge: place -1 is sample 0 (Kaldi), otherwise sample 1 (numpy's reflect)."""
+    samples = len(wav)
+    left, right = max(0, -first), max(0, last - samples)
+    if left == right == 0:
+        return wav[first:last]
+    place = torch.cat([torch.arange(-left, 0, device=wav.device), torch.arange(samples, samples + right, device=wav.device)])
+    period = 2 * samples if repeat_edge else max(1, 2 * samples - 2)
+    place = place.remainder(period)
+    edges = wav[torch.minimum(place, period - int(repeat_edge) - place)]
+    return torch.cat([edges[:left], wav[max(0, first) : last], edges[left:]])
+
+
+def _power(padded):
+    """Squared magnitudes of the spectra of frames -> (T, bins)"""
+    real, imaginary = torch.view_as_real(torch.fft.rfft(padded)).unbind(-1)
+    return (real * real).addcmul_(imaginary, imaginary)
 
 
 def _window(o):
-    phase = torch.arange(o.window_samples, dtype=torch.float64) * (2 * math.pi / (o.window_samples - 1))
+    length = o.window_samples
+    phase = torch.arange(length, dtype=torch.float64) * (2 * math.pi / (length - 1 if o.feature in KALDI else length))
     hanning = 0.5 - 0.5 * phase.cos()
     return {
         "povey": hanning**0.85,
         "hanning": hanning,
+        "sine": (0.5 * phase).sin(),
         "hamming": 0.54 - 0.46 * phase.cos(),
         "rectangular": torch.ones_like(phase),
         "blackman": o.blackman_coeff - 0.5 * phase.cos() + (0.5 - o.blackman_coeff) * (2 * phase).cos(),
     }[o.window_type].float()
+
+
+def _dct(o):
+    """-> (num_mel_bins, num_ceps), the lifter included"""
+    dct = torchaudio.functional.create_dct(o.num_mel_bins, o.num_mel_bins, norm="ortho")[:, : o.num_ceps]
+    if o.cepstral_lifter > 0:
+        order = torch.arange(o.num_ceps)
+        dct = dct * (1 + 0.5 * o.cepstral_lifter * torch.sin(math.pi * order / o.cepstral_lifter))
+    if o.htk_compat:
+        scale = 1 if o.use_energy else math.sqrt(2)
+        dct = torch.cat([dct[:, 1:], dct[:, :1] * scale], dim=1)
+    return dct.contiguous()

@@ -1,64 +1,116 @@
 """The options of the features, by Kaldi's names; light to import, so that --help is quick."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 
-from pytorch.program import Fail, boolean, count, finite_float, non_negative_float, positive_float, positive_int
+from pytorch.program import Fail, boolean, count, finite_float, fraction, non_negative_float, positive_float, positive_int
 
-KINDS = ("fbank", "mfcc")
-WINDOWS = ("povey", "hamming", "hanning", "rectangular", "blackman")
+KALDI = ("fbank", "mfcc", "spectrogram")
+MEL = ("melspec", "mfsc")
+KINDS = (*KALDI, *MEL)
+WINDOWS = ("povey", "hamming", "hanning", "sine", "rectangular", "blackman")
+FLOOR = 2.0**-23  # below which Kaldi lets no energy fall before its logarithm
+
+
+def _option(kind, default, text, of=KINDS, choices=None, **default_of):
+    """A field of FeatureOptions and the option of that name.
+
+    of: the features it says something about; default_of: the defaults that differ, by feature
+    """
+    meta = {"kind": kind, "default": default, "text": text, "of": of, "choices": choices, "default_of": default_of}
+    return field(default=None if default_of else default, metadata=meta)
 
 
 @dataclass(frozen=True)
 class FeatureOptions:
     """Settings of one feature set; they travel in feats.json beside feats.scp.
 
-    Names and meanings are Kaldi's; defaults too, but for dither, which is 0 here (Kaldi: 1.0).
+    fbank, mfcc, spectrogram: Kaldi's. Names and meanings are Kaldi's; defaults too, but for dither, which is 0 here (Kaldi: 1.0)
+    melspec: torchaudio's MelSpectrogram, of which snip_edges is `center` turned round
+    mfsc: the same with the settings of the double-attention systems: magnitudes, Slaney's scale, log(max(1, x))
+    None, where it is the default, becomes the feature's own default.
     """
 
-    feature: str = "fbank"
-    sample_frequency: float = 16000.0
-    frame_length: float = 25.0
-    frame_shift: float = 10.0
-    dither: float = 0.0
-    preemphasis_coefficient: float = 0.97
-    remove_dc_offset: bool = True
-    window_type: str = "povey"
-    blackman_coeff: float = 0.42
-    round_to_power_of_two: bool = True
-    snip_edges: bool = True
-    num_mel_bins: int = 23
-    low_freq: float = 20.0
-    high_freq: float = 0.0
-    use_energy: bool | None = None  # None: true for mfcc, false for fbank
-    raw_energy: bool = True
-    energy_floor: float = 0.0
-    use_log_fbank: bool = True
-    use_power: bool = True
-    num_ceps: int = 13
-    cepstral_lifter: float = 22.0
-    seed: int = 0  # of the dither
+    feature: str = _option(str, "fbank", "which features", choices=KINDS)
+    sample_frequency: float = _option(positive_float, 16000.0, "sample rate of the recordings, Hz; others are refused")
+    frame_length: float = _option(positive_float, 25.0, "length of a frame, ms")
+    frame_shift: float = _option(positive_float, 10.0, "distance of frames, ms")
+    dither: float = _option(non_negative_float, 0.0, "standard deviation of noise added to the samples (Kaldi's default is 1.0)")
+    preemphasis_coefficient: float = _option(fraction, 0.97, "pre-emphasis, of each frame; of the whole signal for melspec and mfsc", melspec=0.0)
+    remove_dc_offset: bool = _option(boolean, True, "subtract the mean of each frame", of=KALDI)
+    window_type: str = _option(str, "povey", "window, periodic for melspec and mfsc", choices=WINDOWS, melspec="hanning", mfsc="hamming")
+    blackman_coeff: float = _option(non_negative_float, 0.42, "constant of the blackman window")
+    round_to_power_of_two: bool = _option(boolean, True, "zero-pad frames to a power of two for the FFT")
+    fft_samples: int = _option(count, 0, "length of the FFT, frames in its middle; 0: of a frame, padded or not", of=MEL)
+    snip_edges: bool = _option(boolean, True, "only whole frames; false: as many frames as shifts, reflected at the edges", melspec=False)
+    num_mel_bins: int = _option(positive_int, 23, "number of triangular mel filters", of=("fbank", "mfcc", *MEL), melspec=80, mfsc=80)
+    low_freq: float = _option(non_negative_float, 20.0, "lower edge of the filters, Hz", of=("fbank", "mfcc", *MEL), melspec=0.0, mfsc=0.0)
+    high_freq: float = _option(finite_float, 0.0, "upper edge, Hz; 0 or less: counted from half the sample rate", of=("fbank", "mfcc", *MEL))
+    mel_scale: str = _option(str, "htk", "formula of the scale", of=MEL, choices=("htk", "slaney"), mfsc="slaney")
+    mel_norm: str = _option(str, "none", "slaney: filters of one area instead of one height", of=MEL, choices=("none", "slaney"))
+    vtln_warp: float = _option(positive_float, 1.0, "warp factor of the filters (vocal tract length)", of=("fbank", "mfcc"))
+    vtln_low: float = _option(positive_float, 100.0, "lower inflection point of the warping, Hz", of=("fbank", "mfcc"))
+    vtln_high: float = _option(finite_float, -500.0, "upper inflection point, Hz; below 0: counted from half the sample rate", of=("fbank", "mfcc"))
+    use_energy: bool = _option(boolean, False, "log energy as first column of fbank, in place of C0 of mfcc", of=("fbank", "mfcc"), mfcc=True)
+    raw_energy: bool = _option(boolean, True, "energy before pre-emphasis and window", of=KALDI)
+    energy_floor: float = _option(non_negative_float, 0.0, "floor of the energy, not its logarithm", of=KALDI)
+    use_log_fbank: bool = _option(boolean, True, "take the logarithm", of=("fbank", *MEL))
+    log_floor: float = _option(positive_float, FLOOR, "floor below the logarithm", of=MEL, mfsc=1.0)
+    use_power: bool = _option(boolean, True, "power spectrum; false: magnitudes", of=("fbank", "mfcc", *MEL), mfsc=False)
+    num_ceps: int = _option(positive_int, 13, "number of cepstra, C0 included", of=("mfcc",))
+    cepstral_lifter: float = _option(non_negative_float, 22.0, "constant of the lifter, 0 for none", of=("mfcc",))
+    htk_compat: bool = _option(boolean, False, "energy or C0 in the last column, C0 scaled as HTK does", of=("fbank", "mfcc"))
+    min_duration: float = _option(non_negative_float, 0.0, "seconds below which a recording counts as too short for a frame")
+    subtract_mean: bool = _option(boolean, False, "subtract from each column its mean over the utterance")
+    norm_vars: bool = _option(boolean, False, "divide by the standard deviation too, where it is above 0.01; needs --subtract-mean true")
+    delta_order: int = _option(int, 0, "append derivatives in time: 1, of first order; 2, of first and second; after the mean", choices=(0, 1, 2))
+    delta_window: int = _option(positive_int, 2, "frames to each side that a derivative is made of")
+    seed: int = _option(count, 0, "of the dither; each utterance has its own stream")
 
     def __post_init__(self):
-        if self.use_energy is None:
-            object.__setattr__(self, "use_energy", self.feature == "mfcc")
-        nyquist = self.sample_frequency / 2
-        top = self.high_freq if self.high_freq > 0 else nyquist + self.high_freq
-        if not 0 <= self.low_freq < top <= nyquist:
-            raise Fail(
-                f"--low-freq {self.low_freq:g} --high-freq {self.high_freq:g}: 0 <= low < high <= {nyquist:g} Hz (half of --sample-frequency) is needed"
-            )
-        if self.feature == "mfcc" and self.num_ceps > self.num_mel_bins:
-            raise Fail(f"--num-ceps {self.num_ceps}: more than --num-mel-bins {self.num_mel_bins}")
-        if self.frame_length < self.frame_shift:
-            raise Fail(f"--frame-length {self.frame_length:g}: shorter than --frame-shift {self.frame_shift:g}")
-        if self.num_mel_bins < 4:
-            raise Fail(f"--num-mel-bins {self.num_mel_bins}: 4 or more are needed")
+        for one in fields(self):
+            default = one.metadata["default_of"].get(self.feature, one.metadata["default"])
+            if getattr(self, one.name) is None:
+                object.__setattr__(self, one.name, default)
+            if self.feature not in one.metadata["of"] and getattr(self, one.name) != default:
+                raise Fail(f"--{one.name.replace('_', '-')}: no option of --feature {self.feature}; leave it out")
+        self._check_frames()
+        if self.feature != "spectrogram":
+            self._check_filters()
+        if self.norm_vars and not self.subtract_mean:
+            raise Fail("--norm-vars true: needs --subtract-mean true")
         if self.seed >= 1 << 32:
             raise Fail(f"--seed {self.seed}: less than 2^32 is needed")
-        if self.window_samples % 2 and not self.round_to_power_of_two:
+
+    def _check_frames(self):
+        if self.frame_length < self.frame_shift:
+            raise Fail(f"--frame-length {self.frame_length:g}: shorter than --frame-shift {self.frame_shift:g}")
+        if self.window_samples % 2 and not self.round_to_power_of_two and self.feature in KALDI:
             raise Fail(f"--frame-length {self.frame_length:g}: {self.window_samples} samples, an even number is needed with --round-to-power-of-two false")
         if self.window_samples < 2 or self.shift_samples < 1:
             raise Fail(f"--frame-length {self.frame_length:g} --frame-shift {self.frame_shift:g}: less than a sample at {self.sample_frequency:g} Hz")
+        if 0 < self.fft_samples < self.window_samples:
+            raise Fail(f"--fft-samples {self.fft_samples}: less than a frame, which has {self.window_samples} samples")
+
+    def _check_filters(self):
+        nyquist = self.sample_frequency / 2
+        if not 0 <= self.low_freq < self.top_freq <= nyquist:
+            raise Fail(f"--low-freq {self.low_freq:g} --high-freq {self.high_freq:g}: 0 <= low < high <= {nyquist:g} Hz (half of --sample-frequency) is needed")
+        if self.num_mel_bins < 4:
+            raise Fail(f"--num-mel-bins {self.num_mel_bins}: 4 or more are needed")
+        if self.feature == "mfcc" and self.num_ceps > self.num_mel_bins:
+            raise Fail(f"--num-ceps {self.num_ceps}: more than --num-mel-bins {self.num_mel_bins}")
+        self.check_warp(self.vtln_warp)
+
+    def check_warp(self, warp):
+        """Fail where the filters cannot be warped by this factor."""
+        low, high = self.vtln_low, self.vtln_high + (self.sample_frequency / 2 if self.vtln_high < 0 else 0)
+        if warp != 1 and not (self.low_freq < low and low * max(1, warp) < high * min(1, warp) and high < self.top_freq):
+            edges = f"--vtln-low {low:g} --vtln-high {high:g}"
+            raise Fail(f"--vtln-warp {warp:g} {edges}: both must lie, before and after the warping and in this order, inside the filters' edges")
+
+    @property
+    def top_freq(self):
+        return self.high_freq if self.high_freq > 0 else self.sample_frequency / 2 + self.high_freq
 
     @property
     def window_samples(self):
@@ -69,55 +121,75 @@ class FeatureOptions:
         return int(self.sample_frequency * 0.001 * self.frame_shift)
 
     @property
+    def padded_samples(self):
+        """Length of the FFT."""
+        rounded = 1 << (self.window_samples - 1).bit_length() if self.round_to_power_of_two else self.window_samples
+        return self.fft_samples or rounded
+
+    @property
+    def static_dim(self):
+        """Columns before derivatives are appended."""
+        own = {"mfcc": self.num_ceps, "fbank": self.num_mel_bins + self.use_energy, "spectrogram": self.padded_samples // 2 + 1}
+        return own.get(self.feature, self.num_mel_bins)
+
+    @property
     def dim(self):
-        return self.num_ceps if self.feature == "mfcc" else self.num_mel_bins + self.use_energy
+        return self.static_dim * (1 + self.delta_order)
 
     def num_frames(self, samples):
         """How many frames `samples` samples give."""
+        if samples == 0 or samples < self.min_duration * self.sample_frequency:
+            return 0
         if self.snip_edges:
-            return 0 if samples < self.window_samples else 1 + (samples - self.window_samples) // self.shift_samples
-        return (samples + self.shift_samples // 2) // self.shift_samples
+            span = self.padded_samples if self.feature in MEL else self.window_samples
+            return 0 if samples < span else 1 + (samples - span) // self.shift_samples
+        return 1 + samples // self.shift_samples if self.feature in MEL else (samples + self.shift_samples // 2) // self.shift_samples
 
     def to_json(self):
         """The settings that say something about this feature: what feats.json holds."""
-        unused = {"fbank": {"num_ceps", "cepstral_lifter"}, "mfcc": {"use_log_fbank"}}[self.feature]
-        if self.window_type != "blackman":
-            unused = unused | {"blackman_coeff"}
-        if self.dither == 0:
-            unused = unused | {"seed"}
-        return {name: value for name, value in asdict(self).items() if name not in unused}
+        silent = {
+            "blackman_coeff": self.window_type != "blackman",
+            "round_to_power_of_two": self.fft_samples > 0,
+            "fft_samples": self.fft_samples == 0,
+            "vtln_warp": self.vtln_warp == 1,
+            "vtln_low": self.vtln_warp == 1,
+            "vtln_high": self.vtln_warp == 1,
+            "log_floor": not self.use_log_fbank,
+            "htk_compat": not self.htk_compat,
+            "min_duration": True,
+            "subtract_mean": not self.subtract_mean,
+            "norm_vars": not self.norm_vars,
+            "delta_order": self.delta_order == 0,
+            "delta_window": self.delta_order == 0,
+            "seed": self.dither == 0,
+        }
+        return {one.name: getattr(self, one.name) for one in fields(self) if self.feature in one.metadata["of"] and not silent.get(one.name)}
 
 
 def add_feature_options(parser):
-    """Declare the options above, with Kaldi's names, in a parser."""
-    default = {field.name: field.default for field in fields(FeatureOptions)}
+    """Declare the options above in a parser."""
+    for one in fields(FeatureOptions):
+        meta = one.metadata
+        text = meta["text"] if meta["of"] == KINDS else f"{', '.join(meta['of'])}: {meta['text']}"
+        if meta["default_of"]:
+            others = "".join(f"; {feature}: {_shown(value)}" for feature, value in meta["default_of"].items())
+            text = f"{text} (default: {_shown(meta['default'])}{others})"
+        parser.add_argument("--" + one.name.replace("_", "-"), type=meta["kind"], default=one.default, help=text, choices=meta["choices"])
 
-    def add(name, kind, text, **more):
-        parser.add_argument("--" + name.replace("_", "-"), type=kind, default=default[name], help=text, **more)
 
-    add("feature", str, "which features", choices=KINDS)
-    add("sample_frequency", positive_float, "sample rate of the recordings, Hz; others are refused")
-    add("frame_length", positive_float, "length of a frame, ms")
-    add("frame_shift", positive_float, "distance of frames, ms")
-    add("dither", non_negative_float, "standard deviation of noise added to the samples (Kaldi's default is 1.0)")
-    add("seed", count, "of the dither; each utterance has its own stream")
-    add("preemphasis_coefficient", non_negative_float, "pre-emphasis")
-    add("remove_dc_offset", boolean, "subtract the mean of each frame")
-    add("window_type", str, "window", choices=WINDOWS)
-    add("blackman_coeff", non_negative_float, "constant of the blackman window")
-    add("round_to_power_of_two", boolean, "zero-pad frames to a power of two for the FFT")
-    add("snip_edges", boolean, "only whole frames; false: as many frames as shifts, reflected at the edges")
-    add("num_mel_bins", positive_int, "number of triangular mel filters")
-    add("low_freq", non_negative_float, "lower edge of the filters, Hz")
-    add("high_freq", finite_float, "upper edge, Hz; 0 or less: counted from half the sample rate")
-    parser.add_argument("--use-energy", type=boolean, help="energy as first fbank column, or in place of C0 (default: true for mfcc, false for fbank)")
-    add("raw_energy", boolean, "energy before pre-emphasis and window")
-    add("energy_floor", non_negative_float, "floor of the energy, not its logarithm")
-    add("use_log_fbank", boolean, "fbank: take the logarithm")
-    add("use_power", boolean, "power spectrum; false: magnitudes")
-    add("num_ceps", positive_int, "mfcc: number of cepstra, C0 included")
-    add("cepstral_lifter", non_negative_float, "mfcc: constant of the lifter, 0 for none")
+def _shown(value):
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def feature_options_of(args):
     return FeatureOptions(**{field.name: getattr(args, field.name) for field in fields(FeatureOptions)})
+
+
+def has_energy_first(settings):
+    """Whether column 0 is an energy (or C0) as it was measured, which an energy VAD needs.
+
+    settings: feats.json
+    """
+    kind = settings.get("feature")
+    energy = settings.get("use_energy") or kind in ("mfcc", "spectrogram")
+    return bool(energy) and not any(settings.get(name) for name in ("htk_compat", "subtract_mean", "cmn"))

@@ -1,48 +1,52 @@
-"""The networks: one file each. MODELS says which there are; a network is imported when it is built."""
+"""The networks: one file each. MODELS says which there are; a network is imported when it is built.
+
+What every network has: embed(x, lengths=None) -> (B, embed_dim); forward(x), what the loss classifies; and the attributes
+    input           "feats": x is (B, T, feat_dim); "wave": (B, samples, 1) in the range of 16-bit integers, feat_dim 1, frames being samples
+    min_frames      the least T, below which there is nothing to embed
+    embed_dim       columns of an embedding
+    masks_padding   whether embeddings of a padded batch, given lengths, are those one by one; else batches need utterances of one length
+    outputs         where there are several layers to take embeddings from: their names; `output` is the one embed gives
+"""
 
 import importlib
-import inspect
 
-from pytorch.program import Fail
+from pytorch.arguments import parse_pairs, typed
 
 MODELS = {  # name: (file, class)
     "xvector": ("xvector", "XVector"),
+    "xvector_wide": ("xvector_wide", "WideXVector"),
+    "etdnn": ("etdnn", "ETdnn"),
+    "ftdnn": ("ftdnn", "FTdnn"),
+    "ecapa": ("ecapa", "Ecapa"),
+    "resnet": ("resnet", "ResNet"),
+    "campplus": ("campplus", "CamPlusPlus"),
+    "eres2netv2": ("eres2netv2", "ERes2NetV2"),
+    "redimnet": ("redimnet", "ReDimNet"),
+    "redimnet2": ("redimnet", "ReDimNet2"),
+    "mfa_conformer": ("mfa_conformer", "MfaConformer"),
+    "vgg3l": ("vgg", "VGG3L"),
+    "vgg4l": ("vgg", "VGG4L"),
+    "sinctdnn": ("sinctdnn", "SincTDNN"),
+    "xvector_sincnet": ("sinctdnn", "XVectorSincNet"),
+    "xvector_mfcc": ("sinctdnn", "XVectorMFCC"),
+    "cnn_transformer": ("cnn_transformer", "CnnTransformer"),
+    "image_resnet": ("image_resnet", "ImageResNet"),
+    "age_resnet": ("age_resnet", "AgeResNet"),
 }
 
 
 def build_model(name, feat_dim, args):
     """Build the network `name` for features of `feat_dim` columns; args: {argument of its constructor: str or value}."""
+    constructor = network_class(name)
+    return constructor(feat_dim, **typed("--model-args", name, constructor, args))
+
+
+def network_class(name):
+    """The class of a network: what it takes (`input`) can be asked before it is built."""
     file, cls = MODELS[name]
-    constructor = getattr(importlib.import_module(f"pytorch.models.{file}"), cls)
-    return constructor(feat_dim, **_typed(name, constructor, args))
+    return getattr(importlib.import_module(f"pytorch.models.{file}"), cls)
 
 
 def parse_model_args(text):
     """'width=128 stats=true' -> {'width': '128', 'stats': 'true'}"""
-    pairs = {}
-    for word in text.split():
-        name, equals, value = word.partition("=")
-        if not equals or not name or not value:
-            raise Fail(f"--model-args: name=value expected, not '{word}'")
-        if name in pairs:
-            raise Fail(f"--model-args: {name} stands twice")
-        pairs[name] = value
-    return pairs
-
-
-def _typed(name, constructor, args):
-    """Every argument of the constructor with its value, words turned into the type of the default."""
-    defaults = {p.name: p.default for p in inspect.signature(constructor).parameters.values() if p.default is not p.empty}
-    known = ", ".join(f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in defaults.items())
-    values = dict(defaults)
-    for key, value in args.items():
-        if key not in defaults:
-            raise Fail(f"--model-args: {name} has no argument '{key}'; it has {known}")
-        kind = type(defaults[key])
-        try:
-            values[key] = value if isinstance(value, kind) else {"true": True, "false": False}[value] if kind is bool else kind(value)
-        except (ValueError, KeyError):
-            raise Fail(f"--model-args: {key}={value}: {kind.__name__} expected; {name} has {known}") from None
-        if kind is int and values[key] < 1:
-            raise Fail(f"--model-args: {key}={value}: 1 or more expected")
-    return values
+    return parse_pairs("--model-args", text)

@@ -1,20 +1,201 @@
-"""Pooling of frames into one vector."""
+"""Pooling of frames into one vector. Statistics are float32 (of double: double) and leave padding out.
+
+    name    class                       output     source
+    tap     TemporalAverage             dim        mean over time
+    tstp    TemporalStatistics          2 dim      mean and standard deviation: Snyder et al., Interspeech 2017
+    sap     SelfAttention               dim        weighted mean, one query: Cai et al., Odyssey 2018, without their hidden layer
+    mha     MultiHeadAttention          dim        a query for each part of the channels: India et al., Interspeech 2019
+    dmha    DoubleMultiHeadAttention    dim/heads  then attention over these parts: India et al., ICASSP 2021 (arXiv 2007.13199)
+    asp     FrameAttentiveStatistics    2 dim      weighted mean and deviation: Okabe et al., Interspeech 2018, here with weights of each channel
+    astp    AttentiveStatistics         2 dim      weights from the utterance's context too: Desplanques et al., Interspeech 2020 (ECAPA-TDNN)
+    mqmha   MultiQueryMultiHead         2 dim Q    Q sets of weights for each part of the channels: Zhao et al., ICASSP 2022
+
+All are called with h: (B, dim, T) and lengths: (B,) frames that count, all where None, and give (B, out_dim).
+"""
+
+import inspect
+import math
+from typing import Literal
 
 import torch
+from torch import nn
+
+from pytorch.arguments import need_at_most
+from pytorch.models.padding import frame_mask, masked_mean, widened
+from pytorch.program import Fail
+
+PoolingName = Literal["tap", "tstp", "sap", "mha", "dmha", "asp", "astp", "mqmha"]
 
 
-def mean_std(h, lengths=None):
-    """Mean and standard deviation over time, the latter with Kaldi's floor: sqrt(max(E[x^2] - mean^2, 1e-10)).
+def build_pooling(name, dim, **options):
+    """The pooling `name` of `dim` channels; of the options (heads, queries, …) it takes those that it has."""
+    known = inspect.signature(POOLINGS[name]).parameters
+    return POOLINGS[name](dim, **{key: value for key, value in options.items() if key in known})
 
-    h: (B, dim, T); lengths: (B,) frames that count, all where None. Returns (B, 2 dim) float32.
+
+def mean_std(h, lengths=None, correction=0, eps=0.0):
+    """Mean and standard deviation over time, the latter with Kaldi's floor: sqrt(max(variance, 1e-10) + eps).
+
+    h: (B, dim, T); lengths: (B,) frames that count, all where None; correction 1: the variance without bias, n - 1 below the sum (1 for one frame).
+    Returns (B, 2 dim).
     """
-    h = h.float()
+    h = widened(h)
     if lengths is None:
         mean = h.mean(2)
-        var = (h - mean.unsqueeze(2)).square().mean(2)
+        var = (h - mean.unsqueeze(2)).square().sum(2) / max(1, h.shape[2] - correction)
     else:
-        mask = (torch.arange(h.shape[2], device=h.device) < lengths[:, None]).unsqueeze(1)  # (B, 1, T)
-        num = lengths[:, None].to(h.dtype)
-        mean = (h * mask).sum(2) / num
-        var = ((h - mean.unsqueeze(2)) * mask).square().sum(2) / num
-    return torch.cat([mean, var.clamp(min=1e-10).sqrt()], dim=1)
+        mask = frame_mask(h, lengths)
+        mean = (h * mask).sum(2) / lengths[:, None]
+        var = ((h - mean.unsqueeze(2)) * mask).square().sum(2) / (lengths[:, None] - correction).clamp(min=1)
+    return torch.cat([mean, (var.clamp(min=1e-10) + eps).sqrt()], dim=1)
+
+
+def softmax_over_time(scores, lengths=None):
+    """scores: (B, …, T) -> weights that sum to 1 over the frames that count"""
+    scores = widened(scores)
+    return (scores if lengths is None else scores.masked_fill(~frame_mask(scores, lengths), -math.inf)).softmax(-1)
+
+
+def weighted_mean_std(h, weights, floor):
+    """h, weights: (…, T), weights sum to 1 over T -> mean, standard deviation: (…)"""
+    mean = (weights * h).sum(-1)
+    var = (weights * (h - mean.unsqueeze(-1)).square()).sum(-1)
+    return mean, var.clamp(min=floor).sqrt()
+
+
+class TemporalAverage(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.out_dim = dim
+
+    def forward(self, h, lengths=None):
+        return masked_mean(h, lengths)
+
+
+class TemporalStatistics(nn.Module):
+    """The variance without bias, plus eps: as the r-vector systems that publish their weights have it."""
+
+    def __init__(self, dim, eps=1e-7):
+        super().__init__()
+        self.out_dim, self.eps = 2 * dim, eps
+
+    def forward(self, h, lengths=None):
+        return mean_std(h, lengths, correction=1, eps=self.eps)
+
+
+class MultiHeadAttention(nn.Module):
+    """Each head h of d = dim/heads channels: weights softmax over t of k_th . q_h / sqrt(heads).
+
+    The paper divides by sqrt(d); its published code, and the weights trained with it, by sqrt(heads), as is done here.
+    """
+
+    def __init__(self, dim, heads=32):
+        super().__init__()
+        if dim % heads:
+            raise Fail(f"--model-args: heads={heads}: a divisor of the {dim} channels that are pooled expected")
+        self.out_dim, self.heads = dim, heads
+        self.query = nn.Parameter(torch.empty(heads, dim // heads))
+        nn.init.xavier_normal_(self.query)
+
+    def parts(self, h, lengths=None):
+        """-> (B, heads, dim/heads): the weighted mean of each part"""
+        h = widened(h).unflatten(1, (self.heads, -1))  # (B, heads, d, T)
+        scores = (h * widened(self.query).unsqueeze(-1)).sum(2) / math.sqrt(self.heads)  # (B, heads, T)
+        return (h * softmax_over_time(scores, lengths).unsqueeze(2)).sum(-1)
+
+    def forward(self, h, lengths=None):
+        return self.parts(h, lengths).flatten(1)
+
+
+class SelfAttention(MultiHeadAttention):
+    def __init__(self, dim):
+        super().__init__(dim, heads=1)
+
+
+class DoubleMultiHeadAttention(nn.Module):
+    """Multi-head attention, then the heads' vectors c_h weighted by softmax over h of c_h . u.
+
+    head_drop: while training, heads are left out of the second softmax with the probability 1/int(1/head_drop) (0.3: a third), as in the published
+    code; an utterance that would lose all of them keeps all.
+    """
+
+    def __init__(self, dim, heads=32, head_drop=0.3):
+        super().__init__()
+        need_at_most("--model-args", 0.5, head_drop=head_drop)
+        self.attention = MultiHeadAttention(dim, heads)
+        self.out_dim = dim // heads
+        self.query = nn.Parameter(torch.empty(self.out_dim, 1))
+        nn.init.xavier_normal_(self.query)
+        self.drop = 1 / int(1 / head_drop) if head_drop else 0.0
+
+    def forward(self, h, lengths=None):
+        parts = self.attention.parts(h, lengths)  # (B, heads, d)
+        scores = (parts * widened(self.query).squeeze(1)).sum(2)  # (B, heads)
+        if self.training and self.drop:
+            dropped = torch.rand_like(scores) < self.drop
+            dropped &= ~dropped.all(1, keepdim=True)
+            scores = scores.masked_fill(dropped, -math.inf)
+        return (parts * scores.softmax(1).unsqueeze(2)).sum(1)
+
+
+class AttentiveStatistics(nn.Module):
+    """Weights softmax over t of V f(W x_t + b) + k for each channel, f: tanh; ECAPA-TDNN's equations 3 to 6.
+
+    context: x_t has the utterance's mean and standard deviation beside the frame
+    norm: f is tanh of BatchNorm of ReLU, as in the first public ECAPA-TDNNs
+    """
+
+    def __init__(self, dim, bottleneck=128, context=True, norm=False, floor=1e-7):
+        super().__init__()
+        self.out_dim, self.context, self.floor = 2 * dim, context, floor
+        self.hidden = nn.Conv1d(3 * dim if context else dim, bottleneck, 1)
+        self.activation = nn.Sequential(nn.ReLU(), nn.BatchNorm1d(bottleneck), nn.Tanh()) if norm else nn.Tanh()
+        self.scores = nn.Conv1d(bottleneck, dim, 1)
+
+    def forward(self, h, lengths=None):
+        scores = self.scores(self.activation(self.hidden(self.with_context(h, lengths))))
+        return torch.cat(weighted_mean_std(widened(h), softmax_over_time(scores, lengths), self.floor), dim=1)
+
+    def with_context(self, h, lengths):
+        if not self.context:
+            return h
+        stats = mean_std(h, lengths, correction=1, eps=1e-7).to(h.dtype)  # (B, 2 dim)
+        return torch.cat([h, stats.unsqueeze(2).expand(-1, -1, h.shape[2])], dim=1)
+
+
+class FrameAttentiveStatistics(AttentiveStatistics):
+    """f: BatchNorm of ReLU, and the frame alone."""
+
+    def __init__(self, dim, bottleneck=128):
+        super().__init__(dim, bottleneck, context=False, floor=1e-5)
+        self.activation = nn.Sequential(nn.ReLU(), nn.BatchNorm1d(bottleneck))
+
+
+class MultiQueryMultiHead(nn.Module):
+    """Attentive statistics of each of `heads` parts of the channels, with `queries` small networks (one hidden layer of `bottleneck`) for each."""
+
+    def __init__(self, dim, heads=8, queries=2, bottleneck=64):
+        super().__init__()
+        if dim % heads:
+            raise Fail(f"--model-args: heads={heads}: a divisor of the {dim} channels that are pooled expected")
+        self.out_dim, self.heads, self.queries = 2 * dim * queries, heads, queries
+        self.hidden = nn.Conv1d(dim, heads * queries * bottleneck, 1, groups=heads)
+        self.scores = nn.Conv1d(heads * queries * bottleneck, dim * queries, 1, groups=heads * queries)
+
+    def forward(self, h, lengths=None):
+        scores = self.scores(torch.tanh(self.hidden(h))).unflatten(1, (self.heads, self.queries, -1))  # (B, heads, queries, d, T)
+        parts = widened(h).unflatten(1, (self.heads, 1, -1))  # (B, heads, 1, d, T)
+        mean, std = weighted_mean_std(parts, softmax_over_time(scores, lengths), 1e-7)
+        return torch.stack([mean, std], dim=3).transpose(1, 2).flatten(1)  # (B, queries, heads, 2, d) made flat
+
+
+POOLINGS = {
+    "tap": TemporalAverage,
+    "tstp": TemporalStatistics,
+    "sap": SelfAttention,
+    "mha": MultiHeadAttention,
+    "dmha": DoubleMultiHeadAttention,
+    "asp": FrameAttentiveStatistics,
+    "astp": AttentiveStatistics,
+    "mqmha": MultiQueryMultiHead,
+}

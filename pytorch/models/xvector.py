@@ -25,7 +25,7 @@ class XVector(nn.Module):
     is what the loss takes cosines of.
     """
 
-    min_frames = 15  # no padding: the frame layers see 7 frames to each side
+    input, masks_padding, min_frames = "feats", True, 15  # no padding: the frame layers see 7 frames to each side
 
     def __init__(self, feat_dim, frame_dim=512, stats_dim=1500, embed_dim=512, segment7=True):
         super().__init__()
@@ -48,7 +48,7 @@ class XVector(nn.Module):
     def embed(self, x, lengths=None):
         """x: (B, T, feat_dim) with T >= min_frames; lengths: (B,) frames of each utterance, the rest is padding
         -> (B, embed_dim), the same whatever the padding"""
-        h = self.frames(x.transpose(1, 2))                                            # (B, stats_dim, T - 14)
+        h = self.frames(x.transpose(1, 2))  # (B, stats_dim, T - 14)
         stats = mean_std(h, None if lengths is None else lengths - self.min_frames + 1)  # (B, 2 stats_dim)
         return self.normalise(self.segment6(stats))
 

@@ -33,7 +33,7 @@ class Crops(Dataset):
         for row, index in enumerate(indices):
             total = int(self.frames.lengths[index])
             if total >= length:
-                x[row] = self.frames.crop(index, int(chance.integers(total - length + 1)), length)
+                self.frames.crop(index, int(chance.integers(total - length + 1)), x[row])
             else:
                 whole = self.frames.whole(index)
                 x[row] = whole[(int(chance.integers(total)) + np.arange(length)) % total]

@@ -15,11 +15,13 @@ from pytorch.device import autocast
 from pytorch.experiment import best_epoch, save_tensors
 from pytorch.features.cmvn import subtract_mean
 from pytorch.files import whole_file
+from pytorch.losses.base import Stage
 from pytorch.program import Fail, Terminated
 from pytorch.progress import clock
 from pytorch.training.batches import load_batches
 from pytorch.training.checkpoint import load_state, save_state
-from pytorch.training.schedule import build_optimizer, lr_share, margin_share
+from pytorch.training.optimizers import build_optimizer, clip_gradients, gradient_numbers, take_step
+from pytorch.training.schedule import lr_share, margin_share
 
 COLUMNS = ("epoch", "step", "loss", "accuracy", "lr", "margin_share", "valid_eer", "skipped", "utts_per_sec", "data_wait", "seconds")
 
@@ -49,8 +51,8 @@ class Network(nn.Module):
         super().__init__()
         self.model, self.loss = model, loss
 
-    def forward(self, x, targets, share):
-        return self.loss(self.model(x), targets, share)
+    def forward(self, x, targets, stage):
+        return self.loss(self.model(x), targets, stage)
 
 
 def train(folder, network, crops, validation, options, device):
@@ -103,14 +105,14 @@ def train(folder, network, crops, validation, options, device):
             for copy, buffer in zip(kept, buffers, strict=True):  # running statistics, which a step that is skipped must not touch
                 copy.copy_(buffer)
             with autocast(device, options.precision):
-                loss, logits = network(x, targets, progress.margin_share)
+                loss, right = network(x, targets, Stage(progress.margin_share, global_step, options.seed))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            norm = nn.utils.clip_grad_norm_(network.parameters(), options.clip_grad or float("inf"))
+            norm = clip_gradients(network.parameters(), options.clip_grad or float("inf"))
             if torch.isfinite(loss) & torch.isfinite(norm):
-                optimizer.step()
+                take_step(optimizer)
                 progress.loss += loss.item() * len(targets)
-                progress.correct += int((logits.argmax(1) == targets).sum())
+                progress.correct += int(right.sum())
                 progress.seen += len(targets)
                 progress.bad_in_a_row = 0
             else:
@@ -203,7 +205,8 @@ def _count_bad(progress, limit, utts, network, loss):
     progress.skipped += 1
     progress.bad_in_a_row += 1
     if progress.bad_in_a_row >= limit:
-        broken = next((name for name, weight in network.named_parameters() if weight.grad is not None and not torch.isfinite(weight.grad).all()), "none")
+        gradients = {name: gradient_numbers(weight) for name, weight in network.named_parameters() if weight.grad is not None}
+        broken = next((name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()), "none")
         raise Fail(
             f"{limit} steps in a row with a loss or gradient that is not finite (loss {loss.item():.3g}, first such gradient: {broken}); the last batch "
             f"held {', '.join(sorted(set(utts))[:5])}, …; look at these recordings, or lower --lr; the last good epoch is kept"

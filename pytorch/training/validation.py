@@ -3,7 +3,6 @@
 import numpy as np
 
 from pytorch.backend.cosine import cosine_scores, unit_length
-from pytorch.data.frames import Frames
 from pytorch.data.trials import read_trials
 from pytorch.extraction import embed_utterances, plan_batches
 from pytorch.files import need_file
@@ -14,12 +13,13 @@ from pytorch.program import Fail
 class Validation:
     """The trials of a data directory (its file `trials`), scored with a network by cosine of mean-subtracted embeddings."""
 
-    def __init__(self, data, voiced, cmn, settings, least):
+    def __init__(self, data, frames, cmn, settings, least):
+        """frames: the Frames of data; settings: of the training features; least: number of frames the network needs"""
         trials = need_file(data / "trials", f"draw it with utils/make_trials.py {data.path}")
-        self.frames = Frames(data, voiced)
+        self.frames = frames
         if self.frames.settings != settings:
             raise Fail(f"{data / 'feats.json'}: other feature settings than the training data's; make the features of both alike")
-        self.frames.need_length(least, "remove them from the validation set")
+        self.frames.need_length(least)
         enrols, tests, labels = read_trials(trials)
         number = {utt: place for place, utt in enumerate(self.frames.utts)}
         for utt in (*enrols, *tests):

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Speaker verification on speechocean762: English read by 250 speakers of Mandarin, half of them children, a few minutes on two cores.
+# The x-vector of the training speakers beside a training-free baseline, on trials of the corpus' own test speakers. Results: RESULTS.md.
+# The corpus is public: https://www.openslr.org/101 (unpack it anywhere, half a gigabyte) and pass its folder as --corpus.
+set -euo pipefail
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+
+stage=1                # first stage to run
+stop_stage=6           # last stage to run
+corpus=                # folder of speechocean762, with WAVE/, train/ and test/
+data=$here/data        # data directories
+exp=$here/exp          # experiments
+nj=2                   # parallel jobs of features and extraction
+seed=1                 # of the network and its batches
+epochs=40              # of the training
+weights=final          # weights to extract with: final, best (by validation) or a number
+device=auto            # auto, cpu or cuda
+overwrite=false        # do steps anew whose options or inputs have changed
+. "$here/../../../utils/parse_options.sh"
+. "$here/../../../path.sh"
+. "$ROOT/cmd.sh"
+. "$utils/stage.sh"
+
+dir="$exp/xvector_seed$seed"
+baseline="$exp/stats"
+conf="$here/conf"
+
+if stage 1 "prepare data directories and trials"; then
+  if [ -z "$corpus" ]; then
+    echo "run.sh: --corpus DIR is needed: the folder of speechocean762 with WAVE/, train/ and test/; get it from https://www.openslr.org/101" >&2
+    exit 1
+  fi
+  "$local/make_speechocean762.py" --overwrite "$overwrite" --valid-list "$conf/valid_speakers" "$corpus" "$data"
+  for set in valid test; do
+    "$utils/make_trials.py" --overwrite "$overwrite" "$data/$set"
+  done
+fi
+
+if stage 2 "features and voice activity"; then
+  for set in train valid test; do
+    "$steps/make_feats.py" --feature mfcc --config "$conf/mfcc.conf" --overwrite "$overwrite" --cmd "$train_cmd" --nj "$nj" "$data/$set"
+    "$steps/compute_vad.py" --config "$conf/vad.conf" --overwrite "$overwrite" --cmd "$train_cmd" --nj "$nj" "$data/$set"
+    "$utils/validate_data_dir.py" --feats true "$data/$set"
+  done
+fi
+
+if stage 3 "train the x-vector"; then
+  "$steps/train.py" --config "$conf/train.conf" --valid "$data/valid" --epochs "$epochs" --seed "$seed" --device "$device" \
+    --overwrite "$overwrite" --cmd "$cuda_cmd" "$data/train" "$dir"
+fi
+
+if stage 4 "extract embeddings"; then
+  for set in train test; do
+    "$steps/extract.py" --epoch "$weights" --device "$device" --overwrite "$overwrite" --cmd "$train_cmd" --nj "$nj" "$dir" "$data/$set" "$dir/$set"
+    "$steps/extract_stats.py" --overwrite "$overwrite" --cmd "$train_cmd" --nj "$nj" "$data/$set" "$baseline/$set"
+  done
+fi
+
+if stage 5 "score the trials"; then
+  for system in "$baseline" "$dir"; do
+    "$steps/score_cosine.py" --overwrite "$overwrite" "$data/test/trials" "$system/test/xvector.scp" "$system/test/scores_raw"
+    "$steps/score_cosine.py" --overwrite "$overwrite" --mean "$system/train/xvector.scp" "$data/test/trials" "$system/test/xvector.scp" "$system/test/scores"
+    for variant in _raw ""; do
+      echo "$(basename "$system"), training mean ${variant:+not }subtracted:"
+      "$steps/eer.py" "$data/test/trials" "$system/test/scores$variant" "$system/test/eer$variant.json"
+    done
+  done
+fi
+
+if stage 6 "report"; then
+  "$steps/report.py" --compare "mean and deviation=$baseline/test/eer.json" "$dir"
+fi

@@ -1,0 +1,58 @@
+"""Arguments of networks and losses on the command line: 'name=value name=value', each with the type of its default."""
+
+import inspect
+import math
+import typing
+
+from pytorch.program import Fail
+
+
+def parse_pairs(option, text):
+    """'width=128 stats=true' -> {'width': '128', 'stats': 'true'}; option: its name, for messages"""
+    pairs = {}
+    for word in text.split():
+        name, equals, value = word.partition("=")
+        if not equals or not name or not value:
+            raise Fail(f"{option}: name=value expected, not '{word}'")
+        if name in pairs:
+            raise Fail(f"{option}: {name} stands twice")
+        pairs[name] = value
+    return pairs
+
+
+def typed(option, name, constructor, args):
+    """Every argument with a default of `constructor`, which builds what is called `name`: the values in args, turned into the type of the default.
+
+    args: {argument: str or value}. Numbers are finite and not negative, whole ones 1 or more unless the default is 0; a Literal is one of its words.
+    """
+    parameters = {p.name: p for p in inspect.signature(constructor).parameters.values() if p.default is not p.empty}
+    values = {key: p.default for key, p in parameters.items()}
+    known = ", ".join(f"{key}={_shown(value)}" for key, value in values.items())
+    for key, value in args.items():
+        if key not in parameters:
+            raise Fail(f"{option}: {name} has no argument '{key}'; it has {known or 'none'}")
+        default, words = parameters[key].default, typing.get_args(parameters[key].annotation)
+        kind = type(default)
+        try:
+            value = value if isinstance(value, kind) else {"true": True, "false": False}[value] if kind is bool else kind(value)
+        except (ValueError, KeyError):
+            raise Fail(f"{option}: {key}={value}: {kind.__name__} expected; {name} has {known}") from None
+        if words and value not in words:
+            raise Fail(f"{option}: {key}={value}: {', '.join(words[:-1])} or {words[-1]} expected")
+        if kind is int and value < min(default, 1):
+            raise Fail(f"{option}: {key}={value}: {min(default, 1)} or more expected")
+        if kind is float and not 0 <= value < math.inf:
+            raise Fail(f"{option}: {key}={value}: a number, 0 or more, expected")
+        values[key] = value
+    return values
+
+
+def need_at_most(option, limit, **values):
+    """Fail where one of the arguments is above limit."""
+    for name, value in values.items():
+        if value > limit:
+            raise Fail(f"{option}: {name}={value:g}: at most {limit:g} expected")
+
+
+def _shown(value):
+    return str(value).lower() if isinstance(value, bool) else value

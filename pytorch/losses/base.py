@@ -1,0 +1,56 @@
+"""What all losses share: their face, their precision, what they know of the training besides a batch."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where a training stands, as far as a loss may depend on it: a function of the options and the step alone, the same when resumed."""
+
+    margin_share: float = 1.0  # the margin as a share of its final value
+    step: int = 0  # updates done, over all epochs
+    seed: int = 0
+
+
+AT_THE_END = Stage()  # full margin
+
+
+class Loss(nn.Module):
+    """A loss over a batch of network outputs, computed in float32 at least whatever the network's precision.
+
+    `measure` names the figure of each example that comes beside the loss: 'accuracy' (1 where its class was right, else 0), 'error' (absolute, in the
+    unit of the targets), or None where there is none: then accuracy is left empty, and what was learnt is seen on trials alone.
+    `needs_pairs`: a batch teaches nothing unless several of its examples are of one class.
+    """
+
+    measure = "accuracy"
+    needs_pairs = False
+
+    def fit(self, targets):
+        """targets: (N,) of the training data. Learn what must be known of them before the first step: nothing, unless a loss says otherwise."""
+
+    def forward(self, x, targets, stage=AT_THE_END):
+        """x: (B, in_dim); targets: (B,) class numbers or values -> mean loss, (B,) figures of what `measure` names or None"""
+        with torch.autocast(x.device.type, enabled=False):
+            return self._loss(_float(x), targets, stage)
+
+    def scores(self, x):
+        """x: (B, in_dim) -> (B, num_classes): logits, or cosines without margin and scale; for losses over classes"""
+        with torch.autocast(x.device.type, enabled=False):
+            return self._scores(_float(x))
+
+    def predict(self, x):
+        """x: (B, in_dim) -> (B,) the class number, or the value, that each is taken for; not for losses without a measure"""
+        return self.scores(x).argmax(1)
+
+
+def hits(scores, targets):
+    """(B, classes), (B,) -> (B,) float: 1 where the highest score is the target's"""
+    return (scores.argmax(1) == targets).float()
+
+
+def _float(x):
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,168 @@
+"""A network as a table: what each layer gives, costs and sees. Worked out on torch's meta device, where numbers have shapes but no values."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from pytorch.models.pooling import POOLINGS
+
+
+@dataclass
+class Row:
+    """shape: of the output, without the batch; field: frames (samples of a waveform) that one value of it sees, before what comes from all of them
+    whole: it sees the whole utterance, through a gate, a norm, attention or pooling; pooled: there is no time axis any more"""
+
+    name: str
+    kind: str
+    shape: tuple
+    parameters: int
+    macs: int
+    field: int
+    whole: bool
+    pooled: bool
+
+
+def describe(model, feat_dim, frames):
+    """-> list of Row, one a layer, in the order in which they are used. model: its weights become shapes; frames: of the utterance (samples of a waveform)"""
+    model = model.to("meta").eval()
+    seen = _seen(model, feat_dim, frames)
+    macs = _macs(model, feat_dim, frames)
+    rows = []
+    for name, module in _layers(model, "", seen):
+        parameters = sum(weight.numel() for weight in module.parameters())
+        _, shape, field = seen[name]
+        if parameters or macs.get(name) or isinstance(module, tuple(POOLINGS.values())):
+            rows.append(Row(name, type(module).__name__, shape, parameters, macs.get(name, 0), field.size, field.whole, field.pooled))
+    return sorted(rows, key=lambda row: seen[row.name][0])
+
+
+def _layers(module, prefix, seen):
+    """Yield name and module of the rows: the children that are called; those of lists, and of sequences of several layers, instead of these."""
+    for name, child in module.named_children():
+        if prefix + name not in seen or (isinstance(child, nn.Sequential) and _is_several(child)):
+            yield from _layers(child, f"{prefix}{name}.", seen)
+        else:
+            yield prefix + name, child
+
+
+def _is_several(sequence):
+    return any(list(inner.children()) for inner in sequence) or sum(isinstance(inner, nn.Linear | nn.Conv1d | nn.Conv2d) for inner in sequence) > 1
+
+
+class _Embed(nn.Module):
+    """Calls the network as a module, so that its layers are counted by their names in it."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model.embed(x)
+
+
+def _macs(model, feat_dim, frames):
+    """{layer: multiplications with addition in its convolutions, matrices and attention}; '' is all"""
+    counter = FlopCounterMode(display=False, depth=None)
+    with counter:
+        _Embed(model)(torch.empty(1, frames, feat_dim, device="meta"))
+    counts = {name.removeprefix("_Embed.model").removeprefix("."): sum(of.values()) // 2 for name, of in counter.get_flop_counts().items()}
+    return {**counts, "": counts["Global"]}
+
+
+def total_macs(model, feat_dim, frames):
+    """model: its weights become shapes"""
+    return _macs(model.to("meta").eval(), feat_dim, frames)[""]
+
+
+# ---- what a value sees
+
+
+@dataclass(frozen=True)
+class Field:
+    """size: places of the input that a value sees; step: how many the next value is further; time: length of the time axis"""
+
+    size: int
+    step: int
+    time: int
+    whole: bool = False
+    pooled: bool = False
+
+
+class Seen(torch.Tensor):
+    """A tensor that knows its Field, and hands it on to what is computed from it."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        out = super().__torch_function__(func, types, args, kwargs)
+        inputs = [arg for arg in _tensors([*args, *kwargs.values()]) if hasattr(arg, "field")]
+        if inputs:
+            for one in _tensors([out]):
+                one.field = _field(func.__name__, inputs, one, args, kwargs)
+        return out
+
+
+def _tensors(values):
+    for value in values:
+        if isinstance(value, Seen):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
+WINDOWS = ("conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "stft")
+WHOLE = ("instance_norm", "scaled_dot_product_attention", "multi_head_attention_forward")
+RESIZED = ("pad", "__getitem__", "narrow", "split", "chunk", "unfold", "interpolate")
+
+
+def _field(name, inputs, out, args, kwargs):
+    fields = [one.field for one in inputs]
+    size, step = max(field.size for field in fields), max(field.step for field in fields)
+    time = max(field.time for field in fields)
+    whole, pooled = any(field.whole for field in fields), all(field.pooled for field in fields)
+    if name in WINDOWS and not pooled:
+        kernel, stride, dilation = _window(name, args, kwargs)
+        return Field(size + (kernel - 1) * dilation * step, step * stride, out.shape[-1], whole)
+    for one in inputs:
+        lost = time in one.shape and time not in out.shape and out.dim() <= one.dim()
+        if lost and name in RESIZED and one.shape[-1] == time and one.dim() == out.dim():
+            time, lost = out.shape[-1], False
+        if lost and name not in ("unflatten", "view", "reshape", "flatten"):
+            whole, pooled = True, time not in out.shape and not any(other.dim() == out.dim() and time in other.shape and 1 in out.shape for other in inputs)
+        if name == "softmax" and one.shape[args[1] if len(args) > 1 else kwargs["dim"]] == time:
+            whole = True
+    return Field(size, step, time, whole or name in WHOLE, pooled)
+
+
+def _window(name, args, kwargs):
+    """Kernel, stride and dilation along the last axis."""
+    last = lambda value: value[-1] if isinstance(value, list | tuple) else value  # noqa: E731
+    if name == "stft":
+        return args[1], kwargs.get("hop_length", args[2] if len(args) > 2 else None), 1
+    if name.startswith("conv"):
+        names, defaults = ("stride", "padding", "dilation"), (1, 0, 1)
+        given = dict(zip(names, defaults, strict=True)) | dict(zip(names, args[3:], strict=False)) | kwargs
+        return args[1].shape[-1], last(given["stride"]), last(given["dilation"])
+    kernel = last(args[1] if len(args) > 1 else kwargs["kernel_size"])
+    stride = last(args[2] if len(args) > 2 else kwargs.get("stride"))
+    return kernel, stride or kernel, 1
+
+
+def _seen(model, feat_dim, frames):
+    """{layer: (place in the order, shape of its output, Field of it)} of all modules that are called."""
+    found, names, handles = {}, {module: name for name, module in model.named_modules()}, []
+
+    def note(module, args, output):
+        one = next(iter(_tensors([output])), None)
+        if one is not None:
+            found.setdefault(names[module], (len(found), tuple(one.shape[1:]), one.field))
+
+    handles = [module.register_forward_hook(note) for module in names]
+    x = torch.empty(1, frames, feat_dim, device="meta").as_subclass(Seen)
+    x.field = Field(1, 1, frames)
+    model.embed(x)
+    for handle in handles:
+        handle.remove()
+    return found
