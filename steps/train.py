@@ -23,10 +23,13 @@ from pytorch.data.recordings import add_audio_options, audio_options_of
 from pytorch.features.options import add_feature_options, feature_options_of
 from pytorch.files import need_file, sha256, whole_file, write_json
 from pytorch.jobs import submit_alone
+from pytorch.losses import parse_loss_args
 from pytorch.marker import Marker, options_of
 from pytorch.models import MODELS, parse_model_args
 from pytorch.program import Fail, Parser, boolean, commit, count, fraction, non_negative_float, positive_float, positive_int, run
 from pytorch.progress import clock
+
+SPEAKER_LOSSES = ("softmax", "am", "aam", "coco", "centre")
 
 
 def parse_args():
@@ -36,10 +39,9 @@ def parse_args():
     parser.add_argument("--valid", type=Path, help="validation data directory: held-out speakers, with trials")
     parser.add_argument("--model", choices=MODELS, default="xvector", help="network")
     parser.add_argument("--model-args", default="", help="arguments of the network, 'name=value name=value'; a wrong one lists them all")
-    parser.add_argument("--loss", choices=("softmax", "aam"), default="aam", help="loss: softmax, or additive angular margin")
-    parser.add_argument("--scale", type=positive_float, default=30.0, help="aam: scale of the cosines")
-    parser.add_argument("--margin", type=non_negative_float, default=0.2, help="aam: margin, radians")
-    parser.add_argument("--margin-warmup-epochs", type=non_negative_float, default=5.0, help="aam: epochs over which the margin grows from 0")
+    parser.add_argument("--loss", choices=SPEAKER_LOSSES, default="aam", help="aam: additive angular margin; am: additive margin; coco: congenerous cosine")
+    parser.add_argument("--loss-args", default="", help="arguments of the loss, 'scale=30 margin=0.2'; a wrong one lists them all")
+    parser.add_argument("--margin-warmup-epochs", type=non_negative_float, default=5.0, help="aam, am: epochs over which the margin grows from 0")
     parser.add_argument("--cmn", choices=("mean", "none"), default="mean", help="subtract the mean of what the network sees (crop, utterance)")
     parser.add_argument("--voiced", type=boolean, default=True, help="only frames that vad.scp calls voiced")
     parser.add_argument("--online-feats", type=Path, help="file of options of make_feats.py: compute the features from wav.scp while training, store none")
@@ -51,13 +53,16 @@ def parse_args():
     parser.add_argument("--min-frames", type=positive_int, default=200, help="shortest crop, frames; each batch has one length")
     parser.add_argument("--max-frames", type=positive_int, default=400, help="longest crop, frames; shorter utterances are repeated")
     parser.add_argument("--sampler", choices=("utterance", "speaker"), default="utterance", help="each utterance, or each speaker, equally often")
-    parser.add_argument("--optimizer", choices=("adamw", "adam", "sgd"), default="adamw", help="optimiser")
+    parser.add_argument("--optimizer", choices=("adamw", "adam", "sgd", "rmsprop"), default="adamw", help="optimiser")
     parser.add_argument("--lr", type=positive_float, default=1e-3, help="peak learning rate")
     parser.add_argument("--weight-decay", type=non_negative_float, default=1e-2, help="weight decay")
     parser.add_argument("--momentum", type=fraction, default=0.9, help="sgd: momentum")
-    parser.add_argument("--schedule", choices=("cosine", "exponential", "constant"), default="cosine", help="learning rate over the steps")
+    parser.add_argument("--schedule", choices=("cosine", "exponential", "constant", "one-cycle"), default="cosine", help="learning rate over the steps")
     parser.add_argument("--warmup-steps", type=count, default=50, help="steps over which the learning rate grows")
     parser.add_argument("--final-lr-share", type=fraction, default=0.01, help="learning rate at the end, share of the peak")
+    parser.add_argument("--pct-start", type=fraction, default=0.15, help="one-cycle: share of the steps over which the learning rate rises to its peak")
+    parser.add_argument("--div-factor", type=positive_float, default=5.0, help="one-cycle: how many times less than the peak it is at the start")
+    parser.add_argument("--final-div-factor", type=positive_float, default=1000.0, help="one-cycle: how many times less than at the start it is at the end")
     parser.add_argument("--clip-grad", type=non_negative_float, default=5.0, help="largest norm of the gradient; 0: any")
     parser.add_argument("--max-bad-steps", type=positive_int, default=10, help="steps in a row without a finite loss and gradient that end the training")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 autocast where the hardware has it, else fp32")
@@ -74,7 +79,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    model_args = parse_model_args(args.model_args)
+    model_args, loss_args = parse_model_args(args.model_args), parse_loss_args(args.loss_args)
     data = DataDir(args.data)
     valid = DataDir(args.valid) if args.valid else None
     check(args, data, valid)
@@ -101,9 +106,9 @@ def main():
     device = choose_device(args.device)
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
-    network, crops, validation = prepare(args, model_args, data, valid, online)
+    network, crops, validation = prepare(args, model_args, loss_args, data, valid, online)
     begin(args, marker)
-    write_json(args.exp / "model.json", settings_of(args, model_args, crops.frames, sorted(data.spk2utt)))
+    write_json(args.exp / "model.json", settings_of(args, model_args, loss_args, crops.frames, sorted(data.spk2utt)))
     print(f"train: {describe(args, network, crops)}, on {device}", flush=True)
     try:
         rows = train(args.exp, network, crops, validation, args, device)
@@ -133,16 +138,18 @@ def check(args, data, valid):
         raise Fail(f"{valid.path}: the speaker '{min(shared)}' is also in {data.path} ({len(shared)} such); validation needs speakers of its own")
 
 
-def prepare(args, model_args, data, valid, online):
+def prepare(args, model_args, loss_args, data, valid, online):
     """-> network (model and loss), training crops, validation or None"""
     import torch
 
     from pytorch.losses import build_loss
-    from pytorch.models import build_model
+    from pytorch.models import build_model, network_class
     from pytorch.training.batches import Crops
     from pytorch.training.loop import Network
     from pytorch.training.validation import Validation
 
+    if network_class(args.model).input == "wave":
+        raise Fail(f"--model {args.model}: takes waveforms, and steps/train.py has features only; choose another network")
     frames = open_frames(args, data, online)
     torch.manual_seed(args.seed)
     model = build_model(args.model, frames.dim, model_args)
@@ -155,7 +162,6 @@ def prepare(args, model_args, data, valid, online):
     validation = Validation(valid, open_frames(args, valid, online), args.cmn, frames.settings, model.min_frames) if valid else None
     with torch.no_grad():
         in_dim = model.eval()(torch.zeros(1, args.min_frames, frames.dim)).shape[1]
-    loss_args = {"scale": args.scale, "margin": args.margin} if args.loss == "aam" else {}
     return Network(model, build_loss(args.loss, in_dim, len(number), loss_args, targets)), crops, validation
 
 
@@ -228,7 +234,7 @@ def begin(args, marker):
         marker.begin()
 
 
-def settings_of(args, model_args, frames, classes):
+def settings_of(args, model_args, loss_args, frames, classes):
     return {
         "model": args.model,
         "args": model_args,
@@ -236,7 +242,7 @@ def settings_of(args, model_args, frames, classes):
         "features": frames.settings,
         "cmn": args.cmn,
         "voiced": args.voiced,
-        "loss": {"name": args.loss, "scale": args.scale, "margin": args.margin} if args.loss == "aam" else {"name": args.loss},
+        "loss": {"name": args.loss, **loss_args},
         "classes": classes,
         "commit": commit(),
     }

@@ -1,12 +1,13 @@
 """utils/show_model.py and pytorch/models/describe.py: a network as a table, with the counts that papers give."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
 
 from pytorch.files import write_json
-from pytorch.models import MODELS, build_model, network_class
+from pytorch.models import MODELS, build_model, network_class, parse_model_args
 from pytorch.models.describe import describe, total_macs
 
 PROGRAM = "utils/show_model.py"
@@ -44,30 +45,26 @@ def test_rows_hold_all_parameters_and_multiplications(name):
     assert sum(row.macs for row in rows) == total_macs(model, feat_dim, frames)
 
 
-@pytest.mark.parametrize(
-    "name, args, published",
-    [
-        ("xvector", {}, 0.53),  # those of wespeaker's table, counted for 200 frames of 80
-        ("ecapa", {}, 1.04),
-        ("ecapa", {"channels": 1024}, 2.65),
-        ("resnet", {}, 4.55),
-        ("resnet", {"depth": 221}, 21.29),
-        ("resnet", {"depth": 293}, 28.10),
-        ("campplus", {}, 1.15),
-        ("redimnet2", {"size": "b0"}, 0.33),  # the authors' figures, as those below
-        ("redimnet2", {"size": "b1"}, 0.56),
-        ("redimnet2", {"size": "b2"}, 0.95),
-        ("redimnet2", {"size": "b3"}, 2.70),
-        ("redimnet2", {"size": "b4"}, 4.62),
-        ("redimnet2", {"size": "b5"}, 9.62),
-        ("redimnet2", {"size": "b6"}, 13.05),
-    ],
-)
-def test_multiplications_are_those_published_but_for_what_norms_take(name, args, published):
+DOC = Path(__file__).parents[1] / "docs/networks.md"
+TABLE = [
+    [cell.strip() for cell in line.split("|")[1:-1]] for line in DOC.read_text().splitlines() if line.startswith("| ") and line.split("|")[1].strip() in MODELS
+]
+SIZES = [row for row in TABLE if len(row) == 8]
+
+
+def test_the_documentation_has_every_network():
+    assert {row[0] for row in SIZES} == set(MODELS)
+
+
+@pytest.mark.parametrize("name, args, feat_dim, parameters, _, gmac, published, remark", SIZES, ids=[" ".join(row[:3]) for row in SIZES])
+def test_the_sizes_in_the_documentation_are_true_and_near_the_published(name, args, feat_dim, parameters, _, gmac, published, remark):
     with torch.device("meta"):
-        feat_dim = 72 if name == "redimnet2" else 80
-        found = total_macs(build_model(name, feat_dim, args), feat_dim, 200) / 1e9
-    assert 0.93 * published < found < 1.007 * published
+        model = build_model(name, int(feat_dim), parse_model_args(args))
+    assert f"{sum(weight.numel() for weight in model.parameters()):,}" == parameters
+    found = total_macs(model, int(feat_dim), 32000 if feat_dim == "1" else 200) / 1e9
+    assert f"{found:.3f}" == gmac
+    if published and name != "redimnet":  # the configurations of which are not public
+        assert 0.93 * float(published) < found < 1.007 * float(published)
 
 
 @pytest.mark.parametrize(
@@ -81,13 +78,16 @@ def test_multiplications_are_those_published_but_for_what_norms_take(name, args,
         ("xvector_sincnet", 1, {}, "sincnet", 991),
         ("vgg4l", 80, {"channels": 16, "heads": 4}, "blocks.3.1", 68),
         ("resnet", 80, {"width": 4}, "stages.0.0", 7),
+        ("redimnet2", 24, {"size": "b0", "channels": 4}, "stages.0", 3 + 4 * 2 + 6 + 18 + 30 + 58),  # stem, two blocks of two, context
+        ("redimnet2", 24, {"size": "b0", "channels": 4}, "stages.1", 123 + 6 * 2 + 112),
+        ("redimnet2", 24, {"size": "b0", "channels": 4}, "stages.2", 247 + 1 + 2 * (8 * 2 + 112)),  # at half the rate
         ("image_resnet", 80, {"width": 4}, "stages.0.0", 27),  # 7, with the maximum 11, four steps on at each side and again
     ],
 )
 def test_a_layer_sees_as_far_as_its_kernels_reach(name, feat_dim, args, layer, sees):
     rows = rows_of(name, feat_dim, args, 16000 if feat_dim == 1 else 300)
     assert rows[layer].field == sees
-    assert rows[layer].whole == (feat_dim == 1)  # norms over the utterance
+    assert rows[layer].whole == (feat_dim == 1 or name == "redimnet2")  # norms over the utterance, attention
 
 
 def test_a_gate_from_the_utterance_is_said():

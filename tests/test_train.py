@@ -115,7 +115,7 @@ def test_model_json_says_what_an_extractor_needs_to_know(trained, data):
     assert settings["feat_dim"] == 24
     assert settings["features"] == json.loads((data / "feats.json").read_text())
     assert (settings["cmn"], settings["voiced"]) == ("mean", True)
-    assert settings["loss"] == {"name": "aam", "scale": 30.0, "margin": 0.2}
+    assert settings["loss"] == {"name": "aam"}
     assert settings["classes"] == [f"t{number}" for number in range(6)]
 
 
@@ -392,7 +392,7 @@ def terminate(x):
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "rmsprop"])
 def test_stopped_after_any_step_it_ends_with_the_same_weights_and_figures(optimizer, own, tmp_path, capsys):
     from pytorch.program import Terminated
 
@@ -677,3 +677,48 @@ def test_bad_validation_data_are_refused(spoil, message, tmp_path):
     with pytest.raises(Fail) as failure:
         Validation(DataDir(valid), stored_frames(DataDir(valid), True), "mean", FeatureOptions(use_energy=True).to_json(), 15)
     assert str(failure.value) == f"{valid}{message.format(valid)}"
+
+
+# ---- losses, optimisers and schedules
+
+
+@pytest.mark.parametrize(
+    "loss", [["softmax", ""], ["am", "margin=0.3"], ["aam", "scale=15 subcentres=2"], ["coco", ""], ["centre", ""]], ids=lambda loss: loss[0]
+)
+def test_every_loss_over_speakers_trains(loss, data, tmp_path, program):
+    name, words = loss
+    done = program(STEP, *SHORT, "--loss", name, *(["--loss-args", words] if words else []), data, tmp_path / "x")
+    assert done.returncode == 0, done.stderr
+    losses = [float(row["loss"]) for row in rows_in(tmp_path / "x")]
+    assert len(losses) == 3 and np.isfinite(losses).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("size=3", "--loss-args: aam has no argument 'size'; it has scale=30.0, margin=0.2"),
+        ("scale=big", "--loss-args: scale=big: float expected; aam has scale=30.0"),
+        ("scale", "--loss-args: name=value expected, not 'scale'"),
+        ("margin=20", "--loss-args: margin=20 rad: more than a right angle; for degrees say margin_unit=deg"),
+    ],
+)
+def test_a_wrong_argument_of_the_loss_is_refused(words, message, data, tmp_path, program):
+    done = program(STEP, *SHORT, "--loss-args", words, data, tmp_path / "x")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"train.py: {message}")
+
+
+def test_one_cycle_rises_and_falls_by_the_update(data, tmp_path, program):
+    words = ["--schedule", "one-cycle", "--lr", "2e-3", "--epochs", 2, "--steps-per-epoch", 10]
+    done = program(STEP, *SHORT, *words, data, tmp_path / "x")
+    assert done.returncode == 0, done.stderr
+    last = float(rows_in(tmp_path / "x")[-1]["lr"])
+    assert last == pytest.approx(2e-3 / 5 / 1000)
+
+
+def test_a_network_on_waveforms_is_refused(data, tmp_path, program):
+    words = [word for word in SHORT if word != "--model-args"]
+    words.remove(SHORT[SHORT.index("--model-args") + 1])
+    done = program(STEP, *words, "--model", "sinctdnn", data, tmp_path / "x")
+    message = "--model sinctdnn: takes waveforms, and steps/train.py has features only; choose another network"
+    assert (done.returncode, done.stderr) == (1, f"train.py: {message}\n")

@@ -9,6 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from pytorch.models.pooling import POOLINGS
 
 
+LONG = 403603  # frames or samples: a time axis is then longer than any other, and known by its length
+
+
 @dataclass
 class Row:
     """shape: of the output, without the batch; field: frames (samples of a waveform) that one value of it sees, before what comes from all of them
@@ -27,12 +30,12 @@ class Row:
 def describe(model, feat_dim, frames):
     """-> list of Row, one a layer, in the order in which they are used. model: its weights become shapes; frames: of the utterance (samples of a waveform)"""
     model = model.to("meta").eval()
-    seen = _seen(model, feat_dim, frames)
+    seen, fields = _seen(model, feat_dim, frames), _seen(model, feat_dim, LONG)
     macs = _macs(model, feat_dim, frames)
     rows = []
     for name, module in _layers(model, "", seen):
         parameters = sum(weight.numel() for weight in module.parameters())
-        _, shape, field = seen[name]
+        shape, field = seen[name][1], fields[name][2]
         if parameters or macs.get(name) or isinstance(module, tuple(POOLINGS.values())):
             rows.append(Row(name, type(module).__name__, shape, parameters, macs.get(name, 0), field.size, field.whole, field.pooled))
     return sorted(rows, key=lambda row: seen[row.name][0])
@@ -112,42 +115,47 @@ def _tensors(values):
             yield from _tensors(value)
 
 
-WINDOWS = ("conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "stft")
-WHOLE = ("instance_norm", "scaled_dot_product_attention", "multi_head_attention_forward")
-RESIZED = ("pad", "__getitem__", "narrow", "split", "chunk", "unfold", "interpolate")
+WINDOWS = ("conv1d", "conv2d", "max_pool1d", "max_pool2d", "stft")
+WHOLE = ("instance_norm", "group_norm", "scaled_dot_product_attention", "multi_head_attention_forward")
+CUT = ("pad", "__getitem__", "repeat_interleave")  # the time axis stays where it is, and changes its length
+RESHAPED = ("unflatten", "view", "reshape", "flatten")
 
 
 def _field(name, inputs, out, args, kwargs):
-    fields = [one.field for one in inputs]
-    size, step = max(field.size for field in fields), max(field.step for field in fields)
-    time = max(field.time for field in fields)
-    whole, pooled = any(field.whole for field in fields), all(field.pooled for field in fields)
-    if name in WINDOWS and not pooled:
+    """The Field of `out`, which the function `name` makes of `inputs`. The time axis is known by its length."""
+    alive = [one.field for one in inputs if not one.field.pooled] or [one.field for one in inputs]
+    size, step, time = (max(getattr(field, what) for field in alive) for what in ("size", "step", "time"))
+    whole, pooled = any(one.field.whole for one in inputs), all(one.field.pooled for one in inputs)
+    if pooled:
+        return Field(size, step, time, True, True)
+    if name in WINDOWS:
         kernel, stride, dilation = _window(name, args, kwargs)
         return Field(size + (kernel - 1) * dilation * step, step * stride, out.shape[-1], whole)
+    if name in CUT and time in inputs[0].shape and out.dim() == inputs[0].dim():
+        new = out.shape[inputs[0].shape.index(time)]
+        return Field(size, step * time // new if name == "repeat_interleave" else step, new, whole)
     for one in inputs:
-        lost = time in one.shape and time not in out.shape and out.dim() <= one.dim()
-        if lost and name in RESIZED and one.shape[-1] == time and one.dim() == out.dim():
-            time, lost = out.shape[-1], False
-        if lost and name not in ("unflatten", "view", "reshape", "flatten"):
-            whole, pooled = True, time not in out.shape and not any(other.dim() == out.dim() and time in other.shape and 1 in out.shape for other in inputs)
+        if time in one.shape and time not in out.shape and name not in RESHAPED:  # summed away
+            return Field(size, step, time, True, True)
         if name == "softmax" and one.shape[args[1] if len(args) > 1 else kwargs["dim"]] == time:
             whole = True
-    return Field(size, step, time, whole or name in WHOLE, pooled)
+    return Field(size, step, time, whole or name in WHOLE)
 
 
 def _window(name, args, kwargs):
     """Kernel, stride and dilation along the last axis."""
-    last = lambda value: value[-1] if isinstance(value, list | tuple) else value  # noqa: E731
     if name == "stft":
         return args[1], kwargs.get("hop_length", args[2] if len(args) > 2 else None), 1
     if name.startswith("conv"):
-        names, defaults = ("stride", "padding", "dilation"), (1, 0, 1)
-        given = dict(zip(names, defaults, strict=True)) | dict(zip(names, args[3:], strict=False)) | kwargs
-        return args[1].shape[-1], last(given["stride"]), last(given["dilation"])
-    kernel = last(args[1] if len(args) > 1 else kwargs["kernel_size"])
-    stride = last(args[2] if len(args) > 2 else kwargs.get("stride"))
-    return kernel, stride or kernel, 1
+        names = ("stride", "padding", "dilation")
+        given = dict.fromkeys(names, 1) | dict(zip(names, args[3:], strict=False)) | kwargs
+        return args[1].shape[-1], _last(given["stride"]), _last(given["dilation"])
+    kernel = _last(args[1] if len(args) > 1 else kwargs["kernel_size"])
+    return kernel, _last(args[2] if len(args) > 2 else kwargs.get("stride")) or kernel, 1
+
+
+def _last(value):
+    return value[-1] if isinstance(value, list | tuple) else value
 
 
 def _seen(model, feat_dim, frames):

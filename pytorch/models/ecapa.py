@@ -26,13 +26,13 @@ from pytorch.program import Fail
 
 class Ecapa(nn.Module):
     """summed: false, where the input of a block is the one block before it; embed_norm: false, where the embedding has no BatchNorm;
-    heads: of the poolings that have them"""
+    attention_norm: BatchNorm in the attention's hidden layer, as in the first public implementations; heads: of the poolings that have them"""
 
     input, masks_padding, min_frames = "feats", True, 1
 
     def __init__(
         self, feat_dim, channels=512, out_dim=1536, embed_dim=192, parts=8, se_dim=128, pooling: PoolingName = "astp", attention_dim=128, context=True,
-        heads=8, summed=True, embed_norm=True,
+        attention_norm=False, heads=8, summed=True, embed_norm=True,
     ):  # fmt: skip
         super().__init__()
         if channels % parts or parts < 2:
@@ -41,7 +41,7 @@ class Ecapa(nn.Module):
         self.layer1 = ConvReluNorm(feat_dim, channels, 5)
         self.blocks = nn.ModuleList(Res2Block(channels, dilation, parts, se_dim) for dilation in (2, 3, 4))
         self.layer5 = nn.Conv1d(3 * channels, out_dim, 1)
-        self.pooling = build_pooling(pooling, out_dim, bottleneck=attention_dim, context=context, heads=heads)
+        self.pooling = build_pooling(pooling, out_dim, bottleneck=attention_dim, context=context, norm=attention_norm, heads=heads)
         self.pooling_norm = nn.BatchNorm1d(self.pooling.out_dim)
         self.fc = nn.Linear(self.pooling.out_dim, embed_dim)
         self.embed_norm = nn.BatchNorm1d(embed_dim) if embed_norm else nn.Identity()

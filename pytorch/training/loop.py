@@ -21,7 +21,7 @@ from pytorch.progress import clock
 from pytorch.training.batches import load_batches
 from pytorch.training.checkpoint import load_state, save_state
 from pytorch.training.optimizers import build_optimizer, clip_gradients, gradient_numbers, take_step
-from pytorch.training.schedule import lr_share, margin_share
+from pytorch.training.schedule import lr_share, margin_share, one_cycle_share
 
 COLUMNS = ("epoch", "step", "loss", "accuracy", "lr", "margin_share", "valid_eer", "skipped", "utts_per_sec", "data_wait", "seconds")
 
@@ -96,7 +96,7 @@ def train(folder, network, crops, validation, options, device):
                 x = subtract_mean(x)
 
             global_step = (progress.epoch - 1) * steps + progress.step
-            progress.lr = options.lr * lr_share(options.schedule, global_step, total, options.warmup_steps, options.final_lr_share)
+            progress.lr = options.lr * _lr_share(options, global_step, total)
             for group in optimizer.param_groups:
                 group["lr"] = progress.lr
             progress.margin_share = margin_share(global_step / steps, options.margin_warmup_epochs)
@@ -148,6 +148,12 @@ def train(folder, network, crops, validation, options, device):
     _write_number(folder / "best", best_epoch(progress.rows))
     _write_number(folder / "final", options.epochs)
     return progress.rows
+
+
+def _lr_share(options, step, total):
+    if options.schedule == "one-cycle":
+        return one_cycle_share(step, total, options.pct_start, options.div_factor, options.final_div_factor)
+    return lr_share(options.schedule, step, total, options.warmup_steps, options.final_lr_share)
 
 
 def _stop(state, network, optimizer, progress):
