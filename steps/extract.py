@@ -77,7 +77,7 @@ class Extraction:
         self.model = self.experiment.load(self.epoch, self.device)
         self.frames = stored_frames(self.data, self.experiment.settings["voiced"])
         self.frames.need_length(self.model.min_frames)
-        return plan_batches(self.frames.lengths, self.args.batch_frames)
+        return plan_batches(self.frames.lengths, self.args.batch_frames, self.model.masks_padding)
 
     def vectors(self, batches):
         """Yield each utterance of the batches with its embedding, by utterance."""

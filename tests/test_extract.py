@@ -371,3 +371,11 @@ def test_statistics_of_one_frame_are_refused_by_name(own, tmp_path, program):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"extract_stats.py: {own}/feats.scp: 8 utterances have fewer than 2 voiced frames, ")
     assert done.stderr.endswith(": s0-0, s0-1, s0-2, s0-3, s1-0, …; leave them out with utils/subset_data_dir.py --min-voiced-frames 2\n")
+
+
+def test_a_network_that_sees_padding_gets_batches_of_one_length():
+    from pytorch.extraction import plan_batches
+
+    lengths = np.array([50, 49, 50, 30, 50])
+    assert plan_batches(lengths, 1000) == [[0, 2, 4, 1], [3]]
+    assert plan_batches(lengths, 1000, masks_padding=False) == [[0, 2, 4], [1], [3]]

@@ -78,9 +78,8 @@ def test_the_sizes_in_the_documentation_are_true_and_near_the_published(name, ar
         ("xvector_sincnet", 1, {}, "sincnet", 991),
         ("vgg4l", 80, {"channels": 16, "heads": 4}, "blocks.3.1", 68),
         ("resnet", 80, {"width": 4}, "stages.0.0", 7),
-        ("redimnet2", 24, {"size": "b0", "channels": 4}, "stages.0", 3 + 4 * 2 + 6 + 18 + 30 + 58),  # stem, two blocks of two, context
-        ("redimnet2", 24, {"size": "b0", "channels": 4}, "stages.1", 123 + 6 * 2 + 112),
-        ("redimnet2", 24, {"size": "b0", "channels": 4}, "stages.2", 247 + 1 + 2 * (8 * 2 + 112)),  # at half the rate
+        # stem, two stages of convolutions and a context of 7, 19, 31 and 59, a third one at half the rate
+        ("redimnet2", 24, {"size": "b0", "channels": 4}, "stages.2", 3 + (4 * 2 + 112) + (6 * 2 + 112) + 1 + 2 * (8 * 2 + 112)),
         ("image_resnet", 80, {"width": 4}, "stages.0.0", 27),  # 7, with the maximum 11, four steps on at each side and again
     ],
 )

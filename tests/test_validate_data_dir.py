@@ -161,7 +161,7 @@ def test_features_without_their_settings_are_a_warning(data, name):
         (
             "feats.scp",
             "a-1 copy-feats x - |\na-2 x\nb-1 x\nb-2 x\n",
-            "feats.scp:1: 'a-1': commands are not run here: 'copy-feats x - |'; write what it prints to an archive, and name that",
+            "feats.scp:1: 'a-1': an entry path.ark:offset was expected, not 'copy-feats x - |'; commands are not run here, write what it prints to an archive",
         ),
         ("vad.scp", "", "vad.scp: empty"),
         ("vad.scp", "a-1 ~/v.ark:4\na-2 x\nb-1 x\nb-2 x\n", "vad.scp:1: 'a-1': ~/v.ark:4: ~ is not understood here; write the whole path"),

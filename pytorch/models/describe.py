@@ -8,7 +8,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pytorch.models.pooling import POOLINGS
 
-
 LONG = 403603  # frames or samples: a time axis is then longer than any other, and known by its length
 
 

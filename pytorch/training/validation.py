@@ -31,13 +31,13 @@ class Validation:
         self.tests = np.array([number[utt] for utt in tests])
         self.labels = np.array(labels)
         self.cmn = cmn
-        self.batches = plan_batches(self.frames.lengths, 20000)
 
     def eer(self, model, device):
         """-> EER, 0 to 1; 1 where an embedding is not usable (the training went astray)"""
         training = model.training
         model.eval()
-        vectors = dict(embed_utterances(model, self.frames, self.batches, self.cmn, device))
+        batches = plan_batches(self.frames.lengths, 20000, model.masks_padding)
+        vectors = dict(embed_utterances(model, self.frames, batches, self.cmn, device))
         model.train(training)
         matrix = np.stack([vectors[utt] for utt in self.frames.utts])
         if not np.isfinite(matrix).all() or not matrix.any(axis=1).all():
