@@ -102,6 +102,11 @@ def is_all(text):
     return isinstance(number_of(text), float) and number_of(text) == 1
 
 
+def is_undivided(args):
+    """Whether nothing is held out; one speaker is then enough."""
+    return number_of(args.valid) == number_of(args.test) == 0
+
+
 def endings(text):
     found = {"." + word.strip().lstrip(".").lower() for word in text.split(",")}
     if "." in found:
@@ -135,6 +140,8 @@ def main():
     for name, utts in sets.items():
         made += write_set(args.out / name, {utt: recordings[utt] for utt in utts}, sexes, args)
     marker.finish(made)
+    if len(names := {recording.spk for recording in recordings.values()}) == 1:
+        print(f"make_folder: one speaker only, '{min(names)}': data to enrol, not to train on")
     if left_out:
         print(f"make_folder: left out: {left_in_words(left_out)}; listed in {made[0]}")
     print(f"make_folder: names only were read; to open every recording: utils/validate_data_dir.py --check-audio true {args.out / next(iter(sets))}")
@@ -306,8 +313,10 @@ def check_levels(recordings, args):
     """Fail where there is nothing to tell apart, most often because a folder above the right one was named, and on labels that no table takes."""
     found = recordings.values()
     for what, names in (("class", {recording.label for recording in found}), ("speaker", {recording.spk for recording in found})):
-        if len(names) == 1 and None not in names:
-            raise Fail(f"{args.folder}: one {what} only, '{min(names)}'; name the folder in which each {what} has its own, or choose another --layout")
+        may_be_one = what == "speaker" and is_undivided(args)
+        if len(names) == 1 and None not in names and not may_be_one:
+            whole = "; or pass --valid 0 --test 0 for data to enrol" if what == "speaker" else ""
+            raise Fail(f"{args.folder}: one {what} only, '{min(names)}'; name the folder in which each {what} has its own, or choose another --layout{whole}")
     accept, expected = value_rule(args.label)
     for recording in found:
         if recording.label is not None and accept and not accept(recording.label):
@@ -349,7 +358,7 @@ def draw(name, free, total, args):
 def check_numbers(chosen, args):
     """Fail where a set is too small for what it is for."""
     total = f"{args.folder}: of {sum(map(len, chosen.values()))} {units(args)}"
-    if len(chosen["train"]) < 2 and not is_all(args.valid) and not is_all(args.test):
+    if len(chosen["train"]) < 2 and not is_all(args.valid) and not is_all(args.test) and not is_undivided(args):
         raise Fail(f"{total}, {len(chosen['train'])} would be left to train on; lower --valid and --test, or add recordings")
     for name in ("valid", "test"):
         if has_trials(args) and len(chosen[name]) == 1:

@@ -156,7 +156,7 @@ class Shards:
     keys: the ids that shall come back
     tables: names of the tables that compute() fills beside the archive
     source_of(key): fingerprint of what a value is made of, for steps that read recordings: a recording that cannot be read then does not stop the others,
-    and a second run, of any split, computes only those that failed, were added or have changed
+    and a second run, of any split, computes only those that failed, were added or have changed; one that only came or went does not make it another step
     compress: Kaldi's compression method for matrices, 0 for none
     writer, reader: the classes of the archive, where it is not one of arrays
     """
@@ -178,14 +178,41 @@ class Shards:
         if self.is_worker:
             return False
         self.marker.lock()
+        if not self.args.overwrite and self._has_same_sources():
+            if self._recorded().keys() == set(self.keys):
+                self.marker.adopt()
+                return True
+            self.marker.begin()
+            return False
         if self.marker.is_done(self.args.overwrite):
             self._clear_parts()  # of a run that was killed at its very end
             return True
         self.marker.claim([self.folder / f"{self.name}.scp"], self.args.overwrite)
         if self.args.overwrite:
             self._clear_parts()
+        if self.args.overwrite or not self.marker.is_under_way():  # else what was to be added to a finished archive still is
+            self._forget_result()
         self.marker.begin()
         return False
+
+    def _has_same_sources(self):
+        """True where the step was done with these options and no recording has changed: utterances have come or gone, or failed before."""
+        if not self.source_of or not self.marker.differs_only_in(("wav.scp", "segments", "audio")):
+            return False
+        recorded = self._recorded()
+        return bool(recorded) and all(recorded[key][0] == self.source_of(key) for key in self.keys if key in recorded)
+
+    def _recorded(self):
+        """{key: [source, values of the tables]} of the finished archive, where it was made with these options."""
+        path = self._sources_path()
+        return {key: values.split("\t") for key, values in read_table(path, REST).items()} if path.exists() else {}
+
+    def _forget_result(self):
+        for path in self.marker.path.parent.glob(f"{self.marker.path.stem}-*.sources"):
+            path.unlink()
+
+    def _sources_path(self):
+        return self.marker.path.with_name(f"{self.parts.name}.sources")
 
     def work(self, compute, log_folder, items=None, what="utterances", weight_of=None, group_of=None, max_fail=0):
         """Do this job's share, or submit all jobs and wait. Fail where a share did not come back, or more than max_fail keys failed.
@@ -220,6 +247,7 @@ class Shards:
             places |= {key: f"{arks[-1]}:{place.rpartition(':')[2]}" for key, place in self._read_part(f"{self.name}.scp", job).items()}
         if missing := [key for key in self.keys if key not in places and key not in failed]:
             raise Fail(f"{self.folder}: {len(missing)} of {len(self.keys)} utterances did not come back: {', '.join(missing[:5])}; see the logs, run again")
+        self._forget_result()
         for job, ark in enumerate(arks, 1):
             os.replace(self._part(f"{self.name}.ark", job), ark)
         digests = sorted(self.join_tables("digests").items())
@@ -230,6 +258,9 @@ class Shards:
         for old in arks[0].parent.glob(f"{self.name}.*ark"):
             if old not in arks and re.fullmatch(rf"{re.escape(self.name)}(\.\d+)?\.ark", old.name):
                 old.unlink(missing_ok=True)
+        if self.source_of:
+            columns = [self.join_tables(name) for name in ("sources", *self.tables)]
+            write_table(self._sources_path(), {key: "\t".join(column[key] for column in columns) for key in places})
         self.marker.finish([scp, content, *arks, *outputs])
         self._clear_parts()
 
@@ -265,13 +296,27 @@ class Shards:
         marker.finish([ark, scp, *(self._part(name, self.job) for name in parts)])
 
     def _kept(self, sources):
-        """What an earlier run of any split made of the same sources: {key: (reader of its archive, {table: value})}."""
-        kept = {}
+        """What earlier runs of any split made of the same sources: {key: (reader of its archive, {table: value})}."""
+        kept = self._kept_of_result(sources)
         if sources and self.parts.is_dir():
             for path in self.parts.glob(f"{self.name}.scp.*-of-*"):
                 job, _, nj = path.name.removeprefix(f"{self.name}.scp.").partition("-of-")
                 kept |= self._kept_of(int(job), int(nj), sources)
         return kept
+
+    def _kept_of_result(self, sources):
+        """The same of the finished archive, which stays as it is until all jobs are done."""
+        scp = self.folder / f"{self.name}.scp"
+        recorded = self._recorded() if sources and not self.args.overwrite else {}
+        if not recorded or not scp.exists():
+            return {}
+        from pytorch.data.ark import ArkReader
+
+        reader = (self.reader or ArkReader)(scp)
+        if not all(Path(path).exists() for path in reader.archives()):
+            return {}
+        same = [key for key, source in sources.items() if key in recorded and recorded[key][0] == source and key in reader]
+        return {key: (reader, dict(zip(self.tables, recorded[key][1:], strict=True))) for key in same}
 
     def _kept_of(self, job, nj, sources):
         from pytorch.data.ark import ArkReader
@@ -298,7 +343,7 @@ class Shards:
             raise Fail(f"{what}: all of them; mend them and run again")
         if len(failed) > max_fail:
             raise Fail(f"{what}; the others are kept: mend or remove these and run again, or leave them out with --max-fail {len(failed)}")
-        print(f"{self.marker.path.stem}: warning: {what}; utils/fix_data_dir.py removes them from the tables", file=sys.stderr)
+        print(f"{self.marker.path.stem}: warning: {what}; they are left out", file=sys.stderr)
 
     def _jobs(self):
         return range(1, self.nj + 1)

@@ -68,6 +68,26 @@ class Marker:
             return False
         return all(_size(self.path.parent.parent / name) == size for name, size in found["outputs"].items())
 
+    def differs_only_in(self, names):
+        """True where the step was finished with these options, on inputs of which some of these names differ, and its archives are whole."""
+        found = self._found()
+        if found is None or found["outputs"] is None or found.get("options") != self.asked["options"]:
+            return False
+        old, new = found.get("inputs", {}), self.asked["inputs"]
+        odd = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+        whole = all(_size(self.path.parent.parent / name) == size for name, size in found["outputs"].items() if name.endswith(".ark"))
+        return bool(odd) and odd <= set(names) and whole
+
+    def is_under_way(self):
+        """True where the step was begun, whatever was asked, and not finished."""
+        found = self._found()
+        return found is not None and found["outputs"] is None
+
+    def adopt(self):
+        """Write the marker for these inputs with the outputs of the earlier ones, as they are now."""
+        home = self.path.parent.parent
+        self.finish([home / name for name in self._found()["outputs"] if (home / name).exists()])
+
     def is_begun(self):
         """True where the step was begun as asked and not finished: a long step can be taken up again."""
         found = self._found()

@@ -67,6 +67,8 @@ def main():
     hours = total * options.frame_shift / 3.6e6
     note = f"; {resampled} resampled to {options.sample_frequency:g} Hz" if resampled else ""
     print(f"make_feats: {data.path}: {options.feature} of {len(frames)} utterances, {options.dim} columns, {total} frames, {hours:.2f} h{note}")
+    if failed:
+        print(f"make_feats: {len(failed)} of the utterances have no features; remove them from the tables with utils/fix_data_dir.py {data.path}")
 
 
 def compute(recordings, utts, options, device):

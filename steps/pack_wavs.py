@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir, key_of, write_table
-from pytorch.data.edit import OF_FEATURES, Part, table_names, write_parts
+from pytorch.data.edit import OF_FEATURES, Part, table_names, trial_names, write_parts
 from pytorch.data.recordings import Recordings, add_audio_options, audio_options_of
 from pytorch.files import sha256
 from pytorch.jobs import Shards, add_job_options
@@ -49,7 +49,7 @@ def main():
     recordings = Recordings(data, args.sample_frequency, **audio_options_of(args))
     utts, names = list(data.utt2spk), table_names(data)
     carried = [name for name in names if key_of(name) in ("utt", "spk") and not name.endswith(".scp") and name not in OF_FEATURES | REPLACED]
-    inputs = {name: sha256(data / name) for name in ("utt2spk", "wav.scp", "segments", "trials", *carried) if data.has(name)}
+    inputs = {name: sha256(data / name) for name in ("utt2spk", "wav.scp", "segments", *trial_names(data), *carried) if data.has(name)}
     inputs["audio"] = "of the share" if args.job else recordings.fingerprint(utts)
     options = {name: getattr(args, name) for name in ("format", "sample_frequency", "channel", "resample")}
     marker = Marker(args.out / ".done/pack_wavs.json", options, inputs)
@@ -73,7 +73,7 @@ def main():
         print(f"pack_wavs: {note}")
     if left := [name for name in names if name not in carried and name not in REPLACED]:
         print(f"pack_wavs: not carried: {', '.join(left)}")
-    trials = ["trials"] if (args.out / "trials").exists() and data.has("trials") else []
+    trials = [name for name in trial_names(data) if (args.out / name).exists()]
     shards.finish([args.out / name for name in ("utt2spk", "spk2utt", "utt2dur", *carried, *trials)], failed)
     hours = sum(map(float, durations.values())) / 3600
     print(f"pack_wavs: {args.out}: {len(durations)} utterances, {args.sample_frequency} Hz, {hours:.2f} h as {args.format}")

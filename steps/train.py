@@ -44,7 +44,7 @@ def parse_args():
     parser.add_argument("--margin-warmup-epochs", type=non_negative_float, default=5.0, help="aam, am: epochs over which the margin grows from 0")
     parser.add_argument("--cmn", choices=("mean", "none"), default="mean", help="subtract the mean of what the network sees (crop, utterance)")
     parser.add_argument("--voiced", type=boolean, default=True, help="only frames that vad.scp calls voiced")
-    parser.add_argument("--online-feats", type=Path, help="file of options of make_feats.py: compute the features from wav.scp while training, store none")
+    parser.add_argument("--online-feats", type=Path, help="file of feature options (see make_feats.py): compute the features from wav.scp while training")
     parser.add_argument("--save-feats", type=Path, help="with --online-feats: folder that keeps what was computed, for the next epoch and the next training")
     add_audio_options(parser)
     parser.add_argument("--epochs", type=positive_int, default=30, help="number of epochs")

@@ -490,7 +490,7 @@ def test_a_range_that_is_not_there_is_refused(tmp_path, array, span, message):
 def test_what_is_no_range_is_refused_with_its_line(tmp_path, span):
     scp = write_scp(tmp_path / "y.scp", f"x.ark:2{span}")
     if not span.endswith("]"):
-        assert failure(ArkReader(scp).shape, "a") == f"{scp}: 'a': x.ark:2{span}: No such file or directory; make the archive anew"
+        assert failure(ArkReader(scp).shape, "a").startswith(f"{scp}: 'a': x.ark:2{span}: No such file or directory; make the archive anew")
     else:
         assert failure(ArkReader, scp) == f"{scp}:1: 'a': a range [first:last] or [first:last,first:last] was expected, not '{span}'"
 

@@ -217,12 +217,15 @@ def test_absurd_sizes_are_refused_without_allocating(tmp_path, kind, rows, colum
     assert message == f"{tmp_path}/x.scp: 'a': {tmp_path}/x.ark, offset 2: {expected}"
 
 
+NO_ARRAY = "neither a vector of integers nor a matrix; of numbers by themselves say the kind (copy_ark.py: --kind int or --kind float)"
+
+
 @pytest.mark.parametrize("size", [4, 2**31 - 1, -1])
 def test_absurdly_many_integers_are_refused_without_allocating(tmp_path, size):
     reader = ark_of_bytes(tmp_path, b"\0B\4" + struct.pack("<i", size) + OBJECTS["integers"][7:])
     with memory_below(1e6):
         message = failure(reader.__getitem__, "a")
-    assert message.endswith("offset 2: neither a vector of integers nor a matrix; numbers by themselves are read if one says which, int or float")
+    assert message.endswith(f"offset 2: {NO_ARRAY}")
 
 
 @pytest.mark.parametrize("kind", ["CM2", "CM3"])
@@ -300,11 +303,11 @@ def test_a_wrong_offset_into_numbers_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "kind, asked, what",
     [
-        ("int", "array", "neither a vector of integers nor a matrix; numbers by themselves are read if one says which, int or float"),
+        ("int", "array", NO_ARRAY),
         ("double", "array", r"an object of type b'\x08\x00\x00', a vector or a matrix was expected"),
         ("double", "int", r"an object of type b'\x08\x00\x00', an integer was expected"),
         ("FM", "float", "an object of type b'FM ', a number was expected"),
-        ("int", "float", "a number that only an integer looks like; read it as int"),
+        ("int", "float", "a number that only an integer looks like; read it as int (copy_ark.py: --kind int)"),
         ("integers", "int", "no other key follows its 1 values: a damaged header; make the archive anew"),
     ],
 )
@@ -336,7 +339,6 @@ def make_fifo(path):
 @pytest.mark.parametrize(
     "make, what",
     [
-        (lambda path: None, "No such file or directory; make the archive anew"),
         (Path.touch, "empty; make the archive anew"),
         (Path.mkdir, "Is a directory; make the archive anew"),
         (make_fifo, "not a file that can be mapped into memory, as archives are"),
@@ -349,6 +351,14 @@ def test_what_is_no_archive_is_refused(tmp_path, make, what):
     assert failure(ArkReader(scp).__getitem__, "a") == f"{scp}: 'a': {tmp_path}/x.ark: {what}"
     assert failure(lambda: list(read_ark(tmp_path / "x.ark"))) == f"{tmp_path}/x.ark: {what}"
     assert failure(read_object, tmp_path / "x.ark") == f"{tmp_path}/x.ark: {what}"
+
+
+def test_an_archive_that_is_missing_may_have_moved_if_an_scp_names_it(tmp_path):
+    scp = write_scp(tmp_path / "x.scp", f"{tmp_path}/x.ark:2")
+    what = f"{tmp_path}/x.ark: No such file or directory; make the archive anew"
+    assert failure(ArkReader(scp).__getitem__, "a") == f"{scp}: 'a': {what} or, if it has moved, run utils/relocate_data_dir.py"
+    assert failure(lambda: list(read_ark(tmp_path / "x.ark"))) == what
+    assert failure(read_object, tmp_path / "x.ark") == what
 
 
 @pytest.mark.parametrize("start", [b"", b"b", b" a", b"\x01a ", b"a\0 ", b"\xff ", b"k" * 5000 + b" "])

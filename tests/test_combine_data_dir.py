@@ -123,6 +123,22 @@ def test_trials_are_joined(combine, sources, tmp_path):
     assert files(tmp_path / "new")["trials"] == "a-1 s-1 nontarget\ns s-1 target\nz-1 s-2 nontarget\ns s-2 target\n"
 
 
+def test_further_trial_lists_are_joined_where_both_have_them(combine, sources, tmp_path):
+    write(sources[0], trials_hard="a-1 s-1 nontarget\n", trials_easy="a-1 s-1 nontarget\n")
+    write(sources[1], trials_hard="z-1 s-2 nontarget\n")
+    assert combine().splitlines()[0] == "left out, as not every directory has it: trials_easy"
+    assert files(tmp_path / "new")["trials_hard"] == "a-1 s-1 nontarget\nz-1 s-2 nontarget\n"
+
+
+def test_what_import_programs_left_out_is_not_carried_and_hinders_no_replacement(combine, sources, tmp_path):
+    dropped = {"import_list.dropped": "1 x\n", "trials_hard.dropped": "2 x\n"}
+    write(sources[0], **dropped)
+    assert combine().splitlines()[0] == f"not carried, being no tables: {sources[0]}/import_list.dropped, {sources[0]}/trials_hard.dropped"
+    write(tmp_path / "new", **dropped)
+    combine("--overwrite", "true")
+    assert not (tmp_path / "new/import_list.dropped").exists()
+
+
 # ---- features
 
 

@@ -163,7 +163,10 @@ def test_settings_that_say_nothing_of_an_energy_are_refused(text, data, program)
             "{0}/feats.json: no such file; it holds the settings of the features: for those made elsewhere, say them with utils/adopt_feats.py {0}",
         ),
         (lambda data: (data / "utt2spk").unlink(), "{0}/utt2spk: no such file"),
-        (lambda data: (data / "feats.ark").unlink(), "{0}/feats.scp: 's0-a': {0}/feats.ark: No such file or directory; make the archive anew"),
+        (
+            lambda data: (data / "feats.ark").unlink(),
+            "{0}/feats.scp: 's0-a': {0}/feats.ark: No such file or directory; make the archive anew or, if it has moved, run utils/relocate_data_dir.py",
+        ),
         (
             lambda data: (data / "feats.ark").write_bytes((data / "feats.ark").read_bytes()[:-50]),
             "{0}/feats.scp: 's3-b': {0}/feats.ark, offset 6977: 89 x 4 values are announced but the archive ends before; make it anew",

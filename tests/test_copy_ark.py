@@ -1,5 +1,6 @@
 """utils/copy_ark.py: Kaldi's copy-feats, copy-vector, copy-int-vector and their like."""
 
+import os
 import subprocess
 import sys
 
@@ -114,7 +115,7 @@ def test_only_the_keys_that_are_listed_are_copied(program, here):
     write_ark(here, dict.fromkeys("abcd", VECTOR))
     (here / "list").write_text("d speaker-1\nb speaker-2\n")
     for source in ("x.scp", "x.ark"):
-        assert program(COPY, "--keys", "list", source, "y.ark").stderr == "copy_ark: 2 objects copied to y.ark\n"
+        assert program(COPY, "--keys", "list", "--overwrite", "true", source, "y.ark").stderr == "copy_ark: 2 objects copied to y.ark\n"
         assert [key for key, _ in read_ark("y.ark")] == ["b", "d"]
     (here / "list").write_text("b\ne\nf\n")
     for source in ("x.scp", "x.ark"):
@@ -166,6 +167,32 @@ def test_what_is_read_is_not_replaced(program, here, source, target):
     (here / "y.scp").write_bytes(before[1])
     assert refused(program(COPY, "y.scp", "x.ark")) == f"{here}/x.ark: is read, and would be replaced; write to another folder"
     assert ((here / "x.ark").read_bytes(), (here / "x.scp").read_bytes()) == before
+
+
+@pytest.mark.parametrize("there", ["y.ark", "y.scp"])
+def test_what_is_there_is_replaced_only_when_told_so(program, here, there):
+    write_ark(here, {"a": MATRIX})
+    (here / there).write_text("precious")
+    for source in ("x.ark", "x.scp"):
+        assert refused(program(COPY, source, "y.ark")) == f"{there}: is there; move it away, or pass --overwrite true to replace it"
+    assert sorted(path.name for path in here.iterdir()) == sorted(["x.ark", "x.scp", there])
+    assert (here / there).read_text() == "precious"
+    assert program(COPY, "--overwrite", "true", "x.scp", "y.ark").returncode == 0
+    np.testing.assert_array_equal(ArkReader("y.scp")["a"], MATRIX)
+    assert refused(program(COPY, "--overwrite", "true", "y.scp", "y.ark")) == "y.scp: is read, and would be replaced; write to another folder"
+
+
+def test_numbers_by_themselves_are_refused_with_the_options_that_read_them(program, golden):
+    message = refused(program(COPY, golden / "len.ark", "-"))
+    assert message.endswith("of numbers by themselves say the kind (copy_ark.py: --kind int or --kind float)")
+    assert refused(program(COPY, "--kind", "float", golden / "len.ark", "-")).endswith("read it as int (copy_ark.py: --kind int)")
+
+
+@pytest.mark.parametrize("source", ["/dev/null", "fifo", "fifo.scp", "."])
+def test_what_is_no_regular_file_is_refused(program, here, source):
+    if "fifo" in source:
+        os.mkfifo(source)
+    assert refused(program(COPY, source, "-")) == f"{source}: not a regular file"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ def data(tmp_path):
 
 def test_without_options_it_is_a_copy(data, tmp_path):
     write(data, utt2age="a-1 1\na-2 2\nb-1 3\nb-2 4\n", spk2gender="a m\nb f\n", trials="b-1 a-1 nontarget\na-1 a-2 target\n")
+    write(data, trials_hard="a-2 b-1 nontarget\n", **{"trials.2": "b-1 b-2 target\n"})
     succeed("copy_data_dir", data, tmp_path / "new")
     assert files(tmp_path / "new") == files(data)
 
@@ -23,7 +24,7 @@ def test_ids_are_renamed_in_every_table(data, tmp_path):
         spk2gender="a m\nb f\n",
         reco2dur="a-1 1\na-2 2\nb-1 3\nb-2 4\n",
     )
-    write(data, trials="a-1 b-2 nontarget\na a-2 target\nmodel a-1 target\n")
+    write(data, trials="a-1 b-2 nontarget\na a-2 target\nmodel a-1 target\n", trials_hard="a-1 b-1 nontarget\n")
     succeed("copy_data_dir", "--utt-prefix", "x-", "--utt-suffix=-y", "--spk-prefix=x-", "--spk-suffix", "_z", data, tmp_path / "new")
     wav = f"{tmp_path}/silence.wav"
     assert files(tmp_path / "new") == {
@@ -36,6 +37,7 @@ def test_ids_are_renamed_in_every_table(data, tmp_path):
         "reco2dur": "x-a-1-y 1\nx-a-2-y 2\nx-b-1-y 3\nx-b-2-y 4\n",
         "utt2uniq": "x-a-1-y a-1\nx-a-2-y a-2\nx-b-1-y b-1\nx-b-2-y b-2\n",
         "trials": "x-a-1-y x-b-2-y nontarget\nx-a_z x-a-2-y target\nmodel x-a-1-y target\n",
+        "trials_hard": "x-a-1-y x-b-1-y nontarget\n",
     }
     succeed("validate_data_dir", "--spk-prefix", "false", tmp_path / "new")
 

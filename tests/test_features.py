@@ -476,7 +476,7 @@ def test_dither_has_the_standard_deviation_asked_for(dither):
         ({"num_ceps": 7}, "--num-ceps: no option of --feature fbank; leave it out"),
         ({"cepstral_lifter": 3.0}, "--cepstral-lifter: no option of --feature fbank; leave it out"),
         ({"mel_scale": "slaney"}, "--mel-scale: no option of --feature fbank; leave it out"),
-        ({"log_floor": 1.0}, "--log-floor: no option of --feature fbank; leave it out"),
+        ({"feature": "mfcc", "log_floor": 1.0}, "--log-floor: no option of --feature mfcc; leave it out"),
         ({"feature": "mfcc", "use_log_fbank": False}, "--use-log-fbank: no option of --feature mfcc; leave it out"),
         ({"feature": "spectrogram", "num_mel_bins": 30}, "--num-mel-bins: no option of --feature spectrogram; leave it out"),
         ({"feature": "spectrogram", "use_energy": True}, "--use-energy: no option of --feature spectrogram; leave it out"),

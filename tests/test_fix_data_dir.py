@@ -80,6 +80,7 @@ def test_spk2utt_is_made_anew(data, content):
         ("utt2age", "", "utt2age: empty; make it anew, or remove it"),
         ("utt2age", "a-1\n\n", "utt2age: no usable line in it; make it anew, or remove it"),
         ("utt2age", b"a-1 \xff\n", "utt2age: not a text file (byte 4 is not UTF-8)"),
+        ("trials", "", "trials: empty; make it anew, or remove it"),
         ("trials", "a-1 b-1\n", "trials:1: `enrol-utt test-utt target|nontarget` expected, not 'a-1 b-1'"),
     ],
 )
@@ -170,6 +171,17 @@ def test_a_line_that_says_nothing_usable_is_one_that_is_missing(tmp_path, name, 
         assert f"utterances that went, having no usable line in {name}: 1 (a-1)" in said
 
 
+def test_an_utterance_without_a_speaker_goes_and_is_listed(data):
+    write(data, utt2spk="a-1 a\na-2 a\na-3\nb-1 b\nb-2 b\n")
+    assert lines(data) == [
+        "utt2spk: useless lines removed: 1",
+        "utterances that went, having no usable line in utt2spk: 1 (a-3)",
+        "all that went are listed in D/.backup/dropped",
+        "D: kept 4 of 5 utterances; old files are kept in D/.backup",
+    ]
+    assert (data / ".backup/dropped").read_text() == "a-3 utt2spk\n"
+
+
 def test_entries_of_others_are_removed_and_named(data):
     write(data, utt2age=SOUND + "c-1 5\nc-2 6\n", spk2gender="a m\nb f\nc f\n")
     assert lines(data) == [
@@ -216,6 +228,38 @@ def test_trials_of_which_none_is_left_are_put_away(data):
     assert (data / ".backup/trials").read_text() == "a-1 a-2 target\n"
 
 
+@pytest.mark.parametrize("name", ["trials_hard", "trials.2"])
+def test_further_trial_lists_lose_lines_too(data, name):
+    write(data, utt2age="a-1 3\na-2 3\nb-1 3\n", **{name: "b-2 a-1 nontarget\na-1 a-2 target\n"})
+    assert f"{name}: 1 of 2 went with their utterances" in lines(data)
+    assert (data / name).read_text() == "a-1 a-2 target\n"
+    assert (data / ".backup" / name).read_text() == "b-2 a-1 nontarget\na-1 a-2 target\n"
+    assert is_valid(data)
+
+
+def test_trials_lose_the_lines_of_utterances_that_never_were(data):
+    write(data, trials="a-1 c-1 nontarget\na-1 a-2 target\n")
+    assert "trials: 1 of 2 went with their utterances" in lines(data)
+    assert is_valid(data)
+
+
+@pytest.mark.parametrize(
+    "content", ["a-1 a-2 target\r\na-1 b-1 nontarget\r\n", "\ufeffa-1 a-2 target\na-1 b-1 nontarget\n", "a-1 a-2 target\na-1 b-1 nontarget"]
+)
+def test_the_text_of_a_trial_list_is_mended(data, content):
+    write(data, trials=content)
+    lines(data)
+    assert (data / "trials").read_bytes() == b"a-1 a-2 target\na-1 b-1 nontarget\n"
+    assert is_valid(data)
+
+
+@pytest.mark.parametrize("name", ["trials.dropped", "trials_notes"])
+def test_what_is_named_like_a_trial_list_but_is_none_is_left_alone(data, name):
+    write(data, utt2age="a-1 3\n", **{name: "b-2 a-1 so so\r\n"})
+    lines(data)
+    assert (data / name).read_bytes() == b"b-2 a-1 so so\r\n"
+
+
 # ---- options
 
 
@@ -252,6 +296,18 @@ def test_utterances_that_do_not_sort_by_speaker_are_refused_with_the_remedy(data
 
 
 # ---- started again
+
+
+def test_later_runs_keep_the_originals_and_the_list_of_who_went(data):
+    for number, utts in enumerate((("a-1", "a-2", "b-1"), ("a-1", "b-1"), ("b-1",))):
+        write(data, **{f"utt2x{number}": "".join(f"{utt} 1\n" for utt in utts)})
+        lines(data)
+    kept = files(data / ".backup")
+    assert kept["utt2spk"] == "a-1 a\na-2 a\nb-1 b\nb-2 b\n"
+    assert kept["utt2spk.1"] == "a-1 a\na-2 a\nb-1 b\n"
+    assert kept["utt2spk.2"] == "a-1 a\nb-1 b\n"
+    assert kept["dropped"] == "b-2 utt2x0\na-2 utt2x1\na-1 utt2x2\n"
+    assert files(data)["utt2spk"] == "b-1 b\n"
 
 
 def test_a_second_run_finds_nothing_to_do(data):

@@ -83,7 +83,7 @@ def test_a_second_run_does_nothing_and_a_changed_recording_is_noticed(program, d
 
 def test_a_whole_table_of_somebody_elses_stays(program, data):
     write_table(data / "utt2dur", {"a": 1, "b": 2, "c": 3, "d": 4})
-    assert made(program, data) == f"get_utt2dur: utt2dur of {data}: there already, not made here\n"
+    assert made(program, data) == f"get_utt2dur: utt2dur of {data}: there already, but not made here; left alone, --overwrite true replaces it\n"
     assert read_table(data / "utt2dur")["a"] == "1"
     made(program, "--overwrite", "true", data)
     assert read_table(data / "utt2dur")["a"] == "0.050000"

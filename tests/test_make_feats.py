@@ -149,7 +149,8 @@ def test_settings_and_numbers_of_frames_lie_beside_the_features(made):
 def test_nothing_but_results_stays(made):
     names = {path.name for path in made.iterdir()}
     assert names == {".done", "wav.scp", "utt2spk", "spk2utt", "feats.ark", "feats.scp", "feats.sha256", "feats.json", "utt2num_frames"}
-    assert {path.name for path in (made / ".done").iterdir()} == {"make_feats.json", "make_feats.lock"}
+    (sources,) = (made / ".done").glob("make_feats-*.sources")
+    assert {path.name for path in (made / ".done").iterdir()} == {"make_feats.json", "make_feats.lock", sources.name}
 
 
 @pytest.mark.parametrize("nj", [1, 3])
@@ -386,8 +387,51 @@ def test_recordings_that_may_fail_are_left_out_and_listed(broken, program):
     done = program(STEP, "--max-fail", 1, folder)
     assert done.returncode == 0
     assert done.stdout.startswith(f"make_feats: {folder}: fbank of 3 utterances, ")
-    assert done.stderr.endswith("/log/make_feats.failed; utils/fix_data_dir.py removes them from the tables\n")
+    assert done.stdout.endswith(f"make_feats: 1 of the utterances have no features; remove them from the tables with utils/fix_data_dir.py {folder}\n")
+    assert done.stderr.endswith("/log/make_feats.failed; they are left out\n")
     assert list(feats_in(folder)) == list(read_table(folder / "utt2num_frames")) == ["s0-0", "s0-2", "s0-3"]
+
+
+@pytest.mark.parametrize("words", [[], ["--nj", 2]])
+def test_after_what_failed_was_removed_nothing_is_done_again(words, broken, program):
+    folder, own = broken
+    assert program(STEP, *words, "--max-fail", 1, folder).returncode == 0
+    before = feats_in(folder)
+    assert program("utils/fix_data_dir.py", folder).returncode == 0
+    for path in own.values():
+        path.write_bytes(b"x" * path.stat().st_size)  # would not be readable
+    for _ in range(2):
+        done = program(STEP, *words, folder)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"make_feats: the features of {folder} are there\n", "")
+    assert_same(feats_in(folder), before)
+
+
+@pytest.mark.parametrize("words", [[], ["--nj", 2]])
+def test_what_failed_is_added_when_it_was_mended(words, broken, wavs, made, program):
+    folder, own = broken
+    assert program(STEP, *words, "--max-fail", 1, folder).returncode == 0
+    for utt, path in own.items():
+        if utt != "s0-1":
+            path.write_bytes(b"x" * path.stat().st_size)
+    shutil.copy(wavs["s0-1"], own["s0-1"])
+    done = program(STEP, *words, folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = feats_in(made)
+    assert_same(feats_in(folder), {utt: found[utt] for utt in own})
+    assert list(read_table(folder / "utt2num_frames")) == list(own)
+
+
+def test_a_recording_added_to_the_tables_is_all_that_is_computed(broken, wavs, made, program):
+    folder, own = broken
+    shutil.copy(wavs["s0-1"], own["s0-1"])
+    assert program(STEP, folder).returncode == 0
+    for path in own.values():
+        path.write_bytes(b"x" * path.stat().st_size)
+    data_of(folder, {**own, "s5-3": wavs["s5-3"]})
+    done = program(STEP, folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = feats_in(made)
+    assert_same(feats_in(folder), {utt: found[utt] for utt in [*own, "s5-3"]})
 
 
 def test_recordings_that_all_fail_are_an_error_whatever_is_allowed(broken, program):

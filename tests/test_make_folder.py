@@ -319,6 +319,20 @@ def test_a_folder_above_the_right_one_is_refused(tmp_path):
     assert "one class only, 'wavs'" in refused(tmp_path / "corpus", tmp_path / "data", "--layout", "class/spk")
 
 
+@pytest.mark.parametrize("layout, below", [("spk", ""), ("spk/session", "day/")])
+def test_one_speaker_is_enough_where_nothing_is_held_out(tmp_path, program, layout, below):
+    folder = people(tmp_path / "wavs", ["anna"], below=below)
+    said = made(folder, tmp_path / "data", "--layout", layout, "--valid", "0", "--test", "0")
+    assert "make_folder: one speaker only, 'anna': data to enrol, not to train on\n" in said
+    assert speakers(tmp_path / "data") == {"train": {"anna"}}
+    assert program("utils/validate_data_dir.py", tmp_path / "data/train").returncode == 0
+    for options in (["--valid", "0"], ["--test", "0"], ["--valid", "0", "--test", "1.0"]):
+        message = refused(folder, tmp_path / "b", "--layout", layout, *options)
+        assert message.endswith("or choose another --layout; or pass --valid 0 --test 0 for data to enrol\n")
+    people(folder, ["bert"], below=below)
+    assert "one speaker only" not in made(folder, tmp_path / "c", "--layout", layout, "--valid", "0", "--test", "0")
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

@@ -400,7 +400,11 @@ def test_score_cosine_stops_where_trials_or_embeddings_were_changed(score, vecto
     [
         ("trials", "{t}/trials: no such file; draw a list with utils/make_trials.py"),
         ("x/xvector.scp", "{t}/x/xvector.scp: no such file; make it with steps/extract.py"),
-        ("x/xvector.ark", "{t}/x/xvector.scp: 's00-u00': {t}/x/xvector.ark: No such file or directory; make the archive anew"),
+        (
+            "x/xvector.ark",
+            "{t}/x/xvector.scp: 's00-u00': {t}/x/xvector.ark: No such file or directory; "
+            "make the archive anew or, if it has moved, run utils/relocate_data_dir.py",
+        ),
     ],
 )
 def test_score_cosine_refuses_missing_files(score, vectors, tmp_path, missing, message):

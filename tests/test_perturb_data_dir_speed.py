@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from data_dirs import call, files, refuse, small, succeed, with_segments, write
 
+from pytorch.data.commands import output_of
+from pytorch.program import Fail
+
 
 @pytest.fixture
 def data(tmp_path):
@@ -62,7 +65,7 @@ def test_features_and_trials_stay_behind(data, tmp_path):
     for name in ("feats.scp", "vad.scp", "cmvn.scp", "utt2num_frames"):
         keys = ("a", "b") if name == "cmvn.scp" else ("a-1", "a-2", "b-1", "b-2")
         write(data, **{name.replace(".", "__"): "".join(f"{key} 1\n" for key in keys)})
-    write(data, feats__json="{}", feats__sha256="1" * 64 + "\n", frame_shift="0.01\n", trials="a-1 b-1 nontarget\n")
+    write(data, feats__json="{}", feats__sha256="1" * 64 + "\n", frame_shift="0.01\n", trials="a-1 b-1 nontarget\n", trials_hard="a-1 b-1 nontarget\n")
     perturb(0.9, data, tmp_path / "new")
     assert sorted(files(tmp_path / "new")) == ["spk2utt", "utt2spk", "utt2uniq", "wav.scp"]
 
@@ -73,6 +76,9 @@ def test_features_and_trials_stay_behind(data, tmp_path):
         ("/x/a.WAV", "sox -t wav /x/a.WAV -t wav - speed 0.9 |"),
         ("/x/my file.wav", "sox -t wav '/x/my file.wav' -t wav - speed 0.9 |"),
         ("/x/it's.flac", "sox '/x/it'\"'\"'s.flac' -t wav - speed 0.9 |"),
+        ("/x/my.M4a", "ffmpeg -nostdin -loglevel error -i /x/my.M4a -f wav - | sox -t wav - -t wav - speed 0.9 |"),
+        ("/x/my tune.mp4", "ffmpeg -nostdin -loglevel error -i '/x/my tune.mp4' -f wav - | sox -t wav - -t wav - speed 0.9 |"),
+        ("/x/a.aac", "ffmpeg -nostdin -loglevel error -i /x/a.aac -f wav - | sox -t wav - -t wav - speed 0.9 |"),
         ("sph2pipe -f wav x.sph |", "sph2pipe -f wav x.sph | sox -t wav - -t wav - speed 0.9 |"),
         ("/x/wav.ark:123", "wav-copy /x/wav.ark:123 - | sox -t wav - -t wav - speed 0.9 |"),
     ],
@@ -87,7 +93,7 @@ def test_recordings_are_played_by_sox_whatever_they_are(data, tmp_path, monkeypa
 def test_recordings_in_an_archive_need_kaldis_program(data, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda program: None)
     write(data, wav__scp="a-1 /x\na-2 /x.ark:12\nb-1 /x\nb-2 /x\n")
-    message = f"{data}/wav.scp: 'sp0.9-a-2': /x.ark:12: recordings in an archive need Kaldi's wav-copy here; perturb before they are packed"
+    message = f"{data}/wav.scp: 'a-2': /x.ark:12: recordings in an archive need Kaldi's wav-copy here; perturb before they are packed"
     assert refuse("perturb_data_dir_speed", 0.9, data, tmp_path / "new") == message
 
 
@@ -101,6 +107,16 @@ def test_without_sox_a_warning_is_given(data, tmp_path, monkeypatch):
     done = call("perturb_data_dir_speed", 0.9, data, tmp_path / "new")
     assert done.status == 0
     assert done.err == "perturb_data_dir_speed: warning: no sox on this machine; the recordings can be read only where there is one\n"
+
+
+def test_what_is_written_for_m4a_may_be_run_and_ffmpeg_is_missed_too(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    write(data, wav__scp="a-1 /x.m4a\na-2 /x\nb-1 /x\nb-2 /x\n")
+    done = call("perturb_data_dir_speed", 0.9, data, tmp_path / "new")
+    assert [line.split()[3] for line in done.err.splitlines()] == ["ffmpeg", "sox"]
+    entry = files(tmp_path / "new")["wav.scp"].splitlines()[0].partition(" ")[2]
+    with pytest.raises(Fail, match="the program 'ffmpeg' is not installed"):  # so its arguments, and sox's, are allowed
+        output_of(entry)
 
 
 @pytest.mark.parametrize("factor", ["0", "-1", "x", "0.9,", "0.9, 1.1", "1,1.0", "20", "nan"])

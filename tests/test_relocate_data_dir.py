@@ -41,8 +41,11 @@ def test_paths_are_changed_wherever_they_begin_so(data, tmp_path):
     assert out == (
         f"relocate_data_dir: {data}/feats.scp: 4 of 4 entries were changed\n"
         f"relocate_data_dir: {data}/vad.scp: 0 of 4 entries were changed\n"
+        f"relocate_data_dir: {data}/vad.scp: 4 lie elsewhere and stay, the first is /x/v.ark:1\n"
         f"relocate_data_dir: {data}/wav.scp: 3 of 4 entries were changed\n"
+        f"relocate_data_dir: {data}/wav.scp: 1 lie elsewhere and stay, the first is /older/a.wav\n"
         f"relocate_data_dir: {data}/feats.sha256: 1 of 2 entries were changed\n"
+        f"relocate_data_dir: {data}/feats.sha256: 1 lie elsewhere and stay, the first is /older\n"
     )
 
 
@@ -69,9 +72,21 @@ def test_with_a_file_missing_nothing_is_written(data, name, path):
 
 
 def test_run_again_there_is_nothing_to_do(data):
+    for name in ("vad.scp", "feats.sha256"):
+        (data / name).unlink()
+    write(data, wav__scp="a /old/a.wav\nb /old/b c.wav\nc cat b.wav |\nd sph2pipe -f wav '/old/d.sph' |\n")
     relocate(data)
     before = files(data)
-    assert relocate(data) == f"relocate_data_dir: {data}: nothing to do, 8 paths are as they should be\n"
+    assert relocate(data) == f"relocate_data_dir: {data}: nothing to do, 7 paths are as they should be\n"
+    assert files(data) == before
+
+
+def test_with_nothing_to_move_and_files_elsewhere_it_is_refused(data, tmp_path):
+    relocate(data)
+    before = files(data)
+    found = "no path in feats.scp, vad.scp, wav.scp, feats.sha256 begins with /old"
+    message = f"{data}: {found}; 8 lie under {tmp_path}/new already, but 6 lie elsewhere, the first is /x/v.ark:1; nothing was changed"
+    assert refuse("relocate_data_dir", "--from", "/old", "--to", tmp_path / "new", data) == message
     assert files(data) == before
 
 
@@ -85,7 +100,8 @@ def test_a_run_that_was_stopped_is_taken_up_again_even_into_a_folder_below(tmp_p
 
 
 def test_a_beginning_that_no_path_has_is_refused_and_an_example_shown(data):
-    message = f"{data}: no path in feats.scp, vad.scp, wav.scp, feats.sha256 begins with /olde; the first is /old/f.ark:1"
+    found = "no path in feats.scp, vad.scp, wav.scp, feats.sha256 begins with /olde"
+    message = f"{data}: {found}; 14 lie elsewhere, the first is /old/f.ark:1; nothing was changed"
     assert refuse("relocate_data_dir", "--from", "/olde", "--to", "/new", data) == message
 
 

@@ -1,5 +1,7 @@
 """RTTM and UEM (pytorch/data/rttm.py) through utils/import_list.py and export_list.py."""
 
+import csv
+
 import pytest
 from data_dirs import files, refuse, succeed
 from hypothesis import given, settings
@@ -57,6 +59,27 @@ def test_an_rttm_comes_back_turn_for_turn(tmp_path):
         "SPEAKER m-1 1 1.250 2.750 <NA> <NA> Bért-2 <NA> <NA>",
         "SPEAKER x/m2 1 10.100 0.200 <NA> <NA> anna <NA> <NA>",
     ]
+
+
+@pytest.mark.parametrize(
+    "options, names",
+    [
+        ([], ["m-1.wav", "x/m2.wav"]),
+        (["--ext", "false"], ["m-1", "x/m2"]),
+        (["--root", "/none"], ["m-1.wav", "x/m2.wav"]),
+    ],
+)
+def test_csv_names_the_files_of_an_rttm(tmp_path, options, names):
+    imported(tmp_path, RTTM)
+    words = ["--to", "csv", *options, tmp_path / "d", tmp_path / "out"]
+    succeed("export_list", *words)
+    assert sorted({row["file_name"] for row in csv.DictReader((tmp_path / "out").read_text().splitlines())}) == names
+
+
+def test_csv_names_files_that_are_called_otherwise_than_in_the_rttm_by_their_paths(tmp_path):
+    imported(tmp_path, RTTM, "--audio", "{uri}.Mix-Headset.flac")
+    rows = list(csv.DictReader(exported("csv", tmp_path / "d").splitlines()))
+    assert {row["file_name"] for row in rows} == {"/none/m-1.Mix-Headset.flac", "/none/x/m2.Mix-Headset.flac"}
 
 
 def test_the_rttm_of_ami_comes_back_byte_for_byte(tmp_path, corpora):

@@ -30,6 +30,23 @@ def test_lines_are_kept_by_a_list(tmp_path, ids, options, kept):
     assert (tmp_path / "out").read_text() == kept
 
 
+@pytest.mark.parametrize("options", [[], ["--exclude", "true"]])
+def test_an_empty_list_is_refused(tmp_path, options):
+    write(tmp_path, ids="", table=TABLE)
+    assert refuse("filter_table", *options, tmp_path / "ids", tmp_path / "table", tmp_path / "out") == f"{tmp_path}/ids: no id in it"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("options, kept, said", [([], "", "none is kept"), (["--exclude", "true"], TABLE, "all are kept")])
+def test_a_list_of_which_nothing_matches_is_warned_of(tmp_path, options, kept, said):
+    write(tmp_path, ids="a\nb\n", table=TABLE)
+    for words, stdin, place in (([tmp_path / "table"], "", f"{tmp_path}/table"), ([], TABLE, "standard input")):
+        done = call("filter_table", *options, tmp_path / "ids", *words, stdin=stdin)
+        warning = f"warning: {tmp_path}/ids: none of its 2 ids is field 1 of one of the 3 lines of {place}; {said}\n"
+        assert (done.status, done.out, done.err) == (0, kept, warning)
+    assert call("filter_table", *options, "--field", 2, tmp_path / "ids", tmp_path / "table").err == ""
+
+
 def test_bytes_that_are_no_text_and_a_missing_newline_are_nobodys_trouble(tmp_path):
     (tmp_path / "ids").write_bytes(b"\xff\nb")
     (tmp_path / "table").write_bytes(b"\xff \xfe\nb x")

@@ -9,6 +9,8 @@ from data_dirs import call, module, refuse, small, succeed, with_segments, write
 from sounds import RATE, tone
 from support import write_feats, write_vad
 
+FIX = "run utils/fix_data_dir.py"
+
 
 @pytest.fixture
 def data(tmp_path):
@@ -32,7 +34,8 @@ def test_a_valid_directory_ends_in_a_short_table(data):
         utt2num_frames="a-1 150\na-2 200\nb-1 1\nb-2 3\n",
         text="a-1 hello world\na-2 so\nb-1 what\nb-2 é\n",
         spk2gender="a m\nb f\n",
-        trials="not a table\n",
+        trials="a-1 a-2 target\na b-2 nontarget\n",
+        trials_notes="nor these\n",
         README="nor this\n",
         **{".hidden": "nor this"},
     )
@@ -104,6 +107,13 @@ def test_a_channel_1_is_a_warning(data):
     done = call("validate_data_dir", data)
     assert done.status == 0
     assert done.err == f"validate_data_dir: warning: {data}/reco2file_and_channel: channel 1 where A or B is usual\n"
+
+
+def test_a_model_of_a_trial_that_is_not_here_is_a_warning(data):
+    write(data, trials="model7 a-1 target\n")
+    done = call("validate_data_dir", data)
+    assert done.status == 0
+    assert done.err == f"validate_data_dir: warning: {data}/trials: 1 ids to be tested against are not in utt2spk, so enrolled elsewhere: model7\n"
 
 
 @pytest.mark.parametrize("name", ["feats", "vad"])
@@ -192,6 +202,14 @@ def test_features_without_their_settings_are_a_warning(data, name):
         ("utt2num_frames", "a-1 -1\na-2 1\nb-1 1\nb-2 1\n", "utt2num_frames:1: 'a-1': a whole number above 0 expected, not '-1'"),
         ("utt2num_frames", "a-1 ٣\na-2 1\nb-1 1\nb-2 1\n", "utt2num_frames:1: 'a-1': a whole number above 0 expected, not '٣'"),
         ("frame_shift", "ten\n", "frame_shift: one number of seconds above 0 expected"),
+        ("trials", "", "trials: empty; make it anew, or remove it"),
+        ("trials", "a-1 a-2\n", "trials:1: `enrol-utt test-utt target|nontarget` expected, not 'a-1 a-2'"),
+        ("trials", "a-1 a-2 yes\n", "trials:1: target or nontarget expected, not 'yes'"),
+        ("trials", "a-1 a-2 target\na-1 c-1 nontarget\n", "trials:2: 'c-1' is neither an utterance nor a speaker of utt2spk (1 such lines); " + FIX),
+        ("trials", "a-1 a-2 target\r\n", "trials:1: Windows line ending; remove them with utils/fix_data_dir.py D"),
+        ("trials", "\ufeffa-1 a-2 target\n", "trials:1: starts with a byte order mark; remove it with utils/fix_data_dir.py D"),
+        ("trials", "a-1 a-2 target", "trials: the last line lacks its newline, the list may be cut off; make it anew"),
+        ("trials_hard", "a-1 a-2 target\na-1 b-1 no\n", "trials_hard:2: target or nontarget expected, not 'no'"),
         ("utt2mood", "a-1 glad\n", "utt2mood: 'a-2' is in utt2spk but not in utt2mood (and 2 more); run utils/fix_data_dir.py"),
         ("spk2shoes", "c 3\n", "spk2shoes: 'a' is in utt2spk as a speaker but not in spk2shoes (and 1 more); run utils/fix_data_dir.py"),
     ],
@@ -284,6 +302,28 @@ def test_features_asked_for_need_their_settings(data):
     assert troubles(data, "--feats", "true") == ["D/feats.json: no such file; it holds the settings of feats.scp, see utils/adopt_feats.py D"]
 
 
+@pytest.fixture
+def featured(data):
+    """A directory with features of 3 frames."""
+    write_feats(data, {utt: np.zeros((3, 24), np.float32) for utt in ("a-1", "a-2", "b-1", "b-2")})
+    return data
+
+
+def test_frames_that_are_not_those_of_the_features_are_refused(featured):
+    write(featured, utt2num_frames="a-1 3\na-2 5\nb-1 2\nb-2 3\n")
+    remedy = "make it anew with utils/get_utt2num_frames.py --overwrite true D"
+    assert troubles(featured, "--feats", "true") == [f"D/utt2num_frames: 'a-2' has 5 frames there, but 3 by feats.scp (2 such); {remedy}"]
+    succeed("get_utt2num_frames", "--overwrite", "true", featured)
+    succeed("validate_data_dir", "--feats", "true", featured)
+
+
+def test_features_that_are_cut_off_are_refused(featured):
+    archive = featured / "feats.ark"
+    archive.write_bytes(archive.read_bytes()[:-8])
+    (line,) = troubles(featured, "--feats", "true")
+    assert line.startswith("D/feats.scp: 'b-2': ") and line.endswith("3 x 24 values are announced but the archive ends before; make it anew")
+
+
 @pytest.mark.parametrize("content, message", [("[]", "the settings of feats.scp as name and value were expected; make feats.scp anew"), ("{", "not JSON")])
 def test_settings_that_are_none_are_refused(data, content, message):
     write(data, feats__json=content, feats__scp="a-1 x.ark:4\na-2 x.ark:5\nb-1 x.ark:6\nb-2 x.ark:7\n")
@@ -331,6 +371,22 @@ def test_recordings_that_stop_a_step_are_troubles(heard, tmp_path):
         assert line.startswith(f"validate_data_dir.py: {heard}/wav.scp:{number}: '{utt}': {tmp_path}/{utt}.wav: ")
     assert "is valid" not in done.out
     assert json.loads((tmp_path / "report.json").read_text())["audio"]["found"]["cut_off"] == ["a-2"]
+
+
+def test_durations_that_are_not_those_of_the_recordings_are_refused(heard):
+    write(heard, utt2dur="a-1 0.59\na-2 0.61\nb-1 7\nb-2 0.5\n")
+    done = call("validate_data_dir", "--check-audio", "true", heard)
+    remedy = f"make it anew with utils/get_utt2dur.py --overwrite true {heard}"
+    assert done.status == 1
+    assert done.err == f"validate_data_dir.py: {heard}/utt2dur: 'a-2' has 0.61 s there, but 0.50 s by its recording (2 such); {remedy}\n"
+
+
+def test_durations_are_held_against_segments_where_there_are_some(heard, tmp_path):
+    cut = "a-1 a-1 0 0.3\na-2 a-2 0 0.3\nb-1 b-1 0 0.3\nb-2 b-2 0 0.9\n"
+    write(heard, segments=cut, utt2dur="a-1 0.3\na-2 0.3\nb-1 0.3\nb-2 0.9\n")
+    succeed("validate_data_dir", "--check-audio", "true", heard)
+    write(heard, utt2dur="a-1 0.5\na-2 0.3\nb-1 0.3\nb-2 0.9\n")
+    assert "'a-1' has 0.5 s there, but 0.30 s by segments (1 such)" in call("validate_data_dir", "--check-audio", "true", heard).err
 
 
 def test_of_many_bad_recordings_the_first_are_told(heard, monkeypatch):

@@ -24,11 +24,11 @@ def main():
     args = parse_args()
     sources = [Path(name) for name in args.source.split(",")] if args.source.endswith(".scp") else [Path(args.source)]
     for path in sources:
-        need_file(path)
+        need_regular_file(path)
     wanted = read_keys(args.keys) if args.keys else None
     reader = read_scps(sources, args.kind) if args.source.endswith(".scp") else None
     if args.target != "-":
-        check_target(args.target, sources + [Path(path) for path in (reader.archives() if reader else ())])
+        check_target(args.target, sources + [Path(path) for path in (reader.archives() if reader else ())], args.overwrite)
     objects = objects_of(args, reader, wanted)
     copied = print_text(objects) if args.target == "-" else write_archive(objects, args)
     print(f"copy_ark: {copied} objects copied to {'standard output' if args.target == '-' else args.target}", file=sys.stderr)
@@ -44,10 +44,18 @@ def parse_args():
     parser.add_argument("--kind", choices=("array", "int", "float"), default="array", help="int or float: the archive holds numbers by themselves")
     parser.add_argument("--keys", type=Path, help="copy only the keys that come first in the lines of this file")
     parser.add_argument("--in-order", type=boolean, default=True, help="the keys of an archive must be in byte order, each once")
+    parser.add_argument("--overwrite", type=boolean, default=False, help="replace an archive of that name, and its scp")
     args = parser.parse_args()
     if args.compress and (args.text or args.double or args.kind != "array" or args.target == "-"):
         parser.error("--compress is for matrices in a binary archive, not for text, double precision or numbers by themselves")
     return args
+
+
+def need_regular_file(path):
+    """Fail on what is there but cannot be mapped into memory, such as a fifo, and on what is missing or empty."""
+    if path.exists() and not path.is_file():
+        raise Fail(f"{path}: not a regular file")
+    need_file(path)
 
 
 def read_keys(path):
@@ -72,14 +80,18 @@ def read_scps(sources, kind):
     return ArkReader(sources, kind, exact=True)
 
 
-def check_target(target, read):
-    """What is read must not be what is written."""
+def check_target(target, read, overwrite):
+    """What is read must not be what is written, and what is there is replaced only where told so."""
     if not target.endswith(".ark"):
         raise Fail(f"{target}: the name of an archive to write must end in .ark; its scp is named after it")
-    made = {Path(target).resolve(), Path(target).with_suffix(".scp").resolve()}
+    made = [Path(target), Path(target).with_suffix(".scp")]
+    places = {path.resolve() for path in made}
     for path in read:
-        if path.resolve() in made:
+        if path.resolve() in places:
             raise Fail(f"{path}: is read, and would be replaced; write to another folder")
+    for path in made:
+        if path.exists() and not overwrite:
+            raise Fail(f"{path}: is there; move it away, or pass --overwrite true to replace it")
 
 
 def objects_of(args, reader, wanted):

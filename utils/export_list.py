@@ -9,7 +9,8 @@
      rttm        who speaks when; a recording is named by its path without extension
      uem         what of each recording the utterances cover
 
-Paths are those of the list that the data directory came from (utt2path), else those of wav.scp; with --root, below that folder.
+Paths are those of the list that the data directory came from (utt2path), else those of wav.scp; with --root, below that folder. In csv they have
+the extension of the file also where that list, such as an RTTM, has none.
 
 Reads   <data>/{wav.scp,utt2spk,segments,utt2path,spk2name,…}; utt2dur for nemo, rttm and uem without segments
 Writes  <list>
@@ -22,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir
-from pytorch.data.exports import WRITERS, write_lists
+from pytorch.data.exports import WRITERS, file_names, write_lists
 from pytorch.data.spellings import recording_names
 from pytorch.program import Parser, boolean, run
 
@@ -33,12 +34,14 @@ def main():
     parser.add_argument("list", type=Path, help="the list, made")
     parser.add_argument("--to", dest="kind", choices=WRITERS, required=True, help="kind of list, see above")
     parser.add_argument("--root", help="folder that paths are to begin below; as in the list the data came from by default")
-    parser.add_argument("--ext", type=boolean, help="paths with the extension of the file, or without; as in that list by default")
+    parser.add_argument("--ext", type=boolean, help="paths with the extension of the file, or without; as in that list by default, csv: with")
     parser.add_argument("--label-as", default="spk", help="what labels are: spk, or label, age, … for utt2label, utt2age, …")
     parser.add_argument("--overwrite", type=boolean, default=False, help="replace another list of that name")
     args = parser.parse_args()
     data = DataDir(args.data)
     names = recording_names(data, args.root, False if args.kind in ("rttm", "uem") else args.ext)
+    if args.kind == "csv" and args.root is None and args.ext is None:
+        names = file_names(data, names)
     lists = {Path(f"{args.list}{more}"): text for more, text in WRITERS[args.kind](data, names, args.label_as).items()}
     written = write_lists(lists, args.overwrite)
     for path in lists:

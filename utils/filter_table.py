@@ -26,16 +26,22 @@ def main():
     parser.add_argument("--exclude", type=boolean, default=False, help="keep the other lines")
     args = parser.parse_args()
     ids = read_ids(args.ids)
+    place = "standard input" if args.table == "-" else args.table
     source = contextlib.nullcontext(sys.stdin.buffer) if args.table == "-" else open(args.table, "rb")
     target = contextlib.nullcontext(sys.stdout.buffer) if args.out == "-" else whole_file(args.out, "wb")
+    number = matched = 0
     with source as lines, target as out:
         for number, line in enumerate(lines, 1):
             words = line.split(None, args.field)
             if len(words) < args.field:
-                place = "standard input" if args.table == "-" else args.table
                 raise Fail(f"{place}:{number}: no field {args.field} in '{line.decode(errors='replace').strip()[:80]}'")
-            if (words[args.field - 1] in ids) != args.exclude:
+            found = words[args.field - 1] in ids
+            matched += found
+            if found != args.exclude:
                 out.write(line if line.endswith(b"\n") else line + b"\n")
+    if not matched:
+        kept = "all are kept" if args.exclude else "none is kept"
+        print(f"warning: {args.ids}: none of its {len(ids)} ids is field {args.field} of one of the {number} lines of {place}; {kept}", file=sys.stderr)
 
 
 def read_ids(path):
@@ -46,6 +52,8 @@ def read_ids(path):
             if not words:
                 raise Fail(f"{path}:{number}: blank line; remove it")
             ids.add(words[0])
+    if not ids:
+        raise Fail(f"{path}: no id in it")
     return ids
 
 

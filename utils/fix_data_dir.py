@@ -6,11 +6,14 @@ An utterance goes if a table of utterances lacks it, if its speaker is missing f
 recordings; so does one whose utt2dur, utt2num_frames, reco2dur or segments line says nothing usable. Then utils/validate_data_dir.py finds the
 tables in agreement. Nothing is changed where no utterance would be left, or where two lines contradict each other.
 
-Reads   <data>/{utt2spk,…}       every utt2X, spk2X, reco2X, X.scp, text, segments; trials
-Writes  the same, where something is to be mended; <data>/.backup/ what they were, and `dropped`, the utterances that went, with the tables
+Reads   <data>/{utt2spk,…}       every utt2X, spk2X, reco2X, X.scp, text, segments; trials and further trial lists
+Writes  the same, where something is to be mended; <data>/.backup/ what they were, NAME.1, NAME.2, … from later runs, and `dropped`, the utterances
+        that went in all runs, with the tables
 e.g.    utils/fix_data_dir.py data/train
 """
 
+import filecmp
+import itertools
 import os
 import shutil
 import sys
@@ -18,9 +21,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import REST, DataDir, key_of, read_table, spk2utt_of, write_table
-from pytorch.data.edit import table_names
+from pytorch.data.edit import table_names, trial_names
 from pytorch.data.rules import speaker_disorder, value_rule
 from pytorch.data.trials import read_trials, write_trials
+from pytorch.files import whole_file
 from pytorch.program import Fail, Parser, boolean, run
 
 MUST_BE_USABLE = ("segments", "utt2dur", "utt2num_frames", "reco2dur")  # a line that breaks the rule of its table counts as missing
@@ -67,10 +71,11 @@ class Fix:
         if not data.has("utt2spk"):
             remedy = f"; make it with: utils/spk2utt_to_utt2spk.py {data / 'spk2utt'} {data / 'utt2spk'}" if data.has("spk2utt") else ""
             raise Fail(f"{data / 'utt2spk'}: no such file{remedy}")
-        self.utt2spk = self._read("utt2spk")
+        self.utt2spk, without = self._read("utt2spk")
+        self.dropped |= dict.fromkeys(sorted(without), "utt2spk")
         self._all = self.utt2spk
         if data.has("segments"):
-            self._rec = {utt: value.split()[0] for utt, value in self._read("segments").items()}
+            self._rec = {utt: value.split()[0] for utt, value in self._read("segments")[0].items()}
         else:
             self._rec = {}
             self.kinds = {name: "utt" if kind == "rec" else kind for name, kind in self.kinds.items()}
@@ -81,10 +86,11 @@ class Fix:
             raise Fail(f"{data.path}: no utterance would be left, so nothing is changed; {'; '.join([*self._reasons(), *others])}")
 
     def _read(self, name):
-        table, mended = read_loose(self.data / name, one_word=name == "utt2spk")
+        """-> the table, and the keys that have no usable line"""
+        table, without, mended = read_loose(self.data / name, one_word=name == "utt2spk")
         if mended:
             self.mended[name] = mended
-        return table
+        return table, without
 
     def _key(self, kind):
         """The function that gives an utterance's key in a table of that kind."""
@@ -92,7 +98,7 @@ class Fix:
 
     def _compare(self, name, may_drop):
         """Drop the utterances a table lacks; remember what it has too much."""
-        table = self._read(name)
+        table, _ = self._read(name)
         self._sizes[name] = len(table)
         kind, key = self.kinds[name], self._key(self.kinds[name])
         if may_drop:
@@ -114,17 +120,27 @@ class Fix:
         stage = self.data / f".fix.{os.getpid()}.tmp"
         try:
             changed = self._stage(stage)
+            if changed:
+                (self.data / ".backup").mkdir(exist_ok=True)
+            if self.dropped:
+                self._list_dropped(self.data / ".backup/dropped")
             for name in changed:
                 self._replace(stage / name, self.data / name)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
-        if self.dropped:
-            write_table(self.data / ".backup/dropped", self.dropped)
         return changed
+
+    def _list_dropped(self, path):
+        """Add to the list of earlier runs; a run that is taken up again adds nothing twice."""
+        before = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        known = set(before)
+        lines = [f"{utt} {name}\n" for utt, name in sorted(self.dropped.items())]
+        with whole_file(path) as file:
+            file.writelines(before + [line for line in lines if line not in known])
 
     def _stage(self, stage):
         """Write the files that must change into a folder. -> their names; one that is not there is to go"""
-        changed = self._stage_trials(stage)
+        changed = [name for name in trial_names(self.data) if self._stage_trials(stage, name)]
         for name, kind in self.kinds.items():
             wanted = self._wanted(kind)
             has_others = self.dropped if name in self._extra else self._sizes[name] > len(wanted)  # others than extra ones have all that is wanted
@@ -147,29 +163,42 @@ class Fix:
         except Fail:
             return False
 
-    def _stage_trials(self, stage):
-        if not self.data.has("trials"):
-            return []
-        trials = list(zip(*read_trials(self.data / "trials"), strict=True))
-        gone = (self.dropped.keys() | self._strangers | set(self._all.values())) - self.utt2spk.keys() - set(self.utt2spk.values())
-        kept = [(one, other, label) for one, other, label in trials if one not in gone and other not in gone]
-        if len(kept) == len(trials):
-            return []
-        self.mended["trials"] = [f"{len(trials) - len(kept)} of {len(trials)} went with their utterances"]
+    def _stage_trials(self, stage, name):
+        """-> whether the list must change. What is tested must be here; models may come from elsewhere, unless they are what went."""
+        text, mended = mend_text(read_utf8(self.data / name))
+        if not text.strip():
+            raise Fail(f"{self.data / name}: empty; make it anew, or remove it")
+        trials = [(one.removeprefix("\ufeff"), other, label) for one, other, label in zip(*read_trials(self.data / name), strict=True)]
+        here = self.utt2spk.keys() | set(self.utt2spk.values())
+        gone = (self.dropped.keys() | self._strangers | set(self._all.values())) - here
+        kept = [(one, other, label) for one, other, label in trials if one not in gone and other in here]
+        if len(kept) < len(trials):
+            mended.append(f"{len(trials) - len(kept)} of {len(trials)} went with their utterances")
+        if not mended:
+            return False
+        self.mended[name] = mended
         if kept:
-            write_trials(stage / "trials", kept)
-        return ["trials"]
+            write_trials(stage / name, kept)
+        return True
 
     def _replace(self, new, old):
         if old.exists():
-            backup = self.data / ".backup" / old.name
-            backup.parent.mkdir(exist_ok=True)
-            shutil.copy2(old, new.with_name(f"{old.name}.old"))
-            os.replace(new.with_name(f"{old.name}.old"), backup)
+            self._back_up(old, new.with_name(f"{old.name}.old"))
         if new.exists():
             os.replace(new, old)
         else:
             old.unlink()
+
+    def _back_up(self, old, copy):
+        """Keep a file as it is beside those of earlier runs, the oldest of which has the plain name."""
+        plain = self.data / ".backup" / old.name
+        for backup in itertools.chain([plain], (plain.with_name(f"{old.name}.{number}") for number in itertools.count(1))):
+            if not backup.exists():
+                shutil.copy2(old, copy)
+                os.replace(copy, backup)
+                return
+            if filecmp.cmp(old, backup, shallow=False):  # as where a run was stopped
+                return
 
     def lines(self):
         """What was found, in sentences."""
@@ -184,7 +213,7 @@ class Fix:
             yield f"all that went are listed in {self.data.path}/.backup/dropped"
 
     def _reasons(self):
-        for name in self.kinds:
+        for name in ("utt2spk", *self.kinds):
             if lost := [utt for utt, by in self.dropped.items() if by == name]:
                 yield f"utterances that went, having no usable line in {name}: {len(lost)} ({some(lost)})"
 
@@ -194,17 +223,14 @@ def some(ids):
 
 
 def read_loose(path, one_word=False):
-    """Read a table as read_table does, but mend what can be mended. -> ({key: rest of the line} in byte order, what was mended, in words)
+    """Read a table as read_table does, but mend what can be mended.
 
+    -> {key: rest of the line} in byte order, {keys that have no usable line}, what was mended, in words.
     Lines without a value, or whose value says nothing usable, are left out. Fails where a key has two values.
     """
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise Fail(f"{path}: not a text file (byte {error.start} is not UTF-8)") from None
-    text, mended = mend_text(text)
+    text, mended = mend_text(read_utf8(path))
     accept = value_rule(path.name)[0] if path.name in MUST_BE_USABLE else None
-    table, blank, doubled, useless, ordered, previous = {}, 0, 0, 0, True, ""
+    table, without, blank, doubled, useless, ordered, previous = {}, set(), 0, 0, 0, True, ""
     for number, line in enumerate(text.split("\n")[:-1], 1):
         words = line.split(None, 1)
         if not words:
@@ -213,6 +239,7 @@ def read_loose(path, one_word=False):
         value = words[1].rstrip() if len(words) == 2 else ""
         if not value or (accept and not accept(value)):
             useless += 1
+            without.add(words[0])
             continue
         if one_word and len(value.split()) != 1:
             raise Fail(f"{path}:{number}: two fields expected, {1 + len(value.split())} found: '{line[:80]}'; mend or remove the line")
@@ -229,7 +256,14 @@ def read_loose(path, one_word=False):
         raise Fail(f"{path}: {'empty' if not text else 'no usable line in it'}; make it anew, or remove it")
     mended += ["sorted"] * (not ordered)
     mended += [f"{what} lines removed: {number}" for number, what in ((blank, "blank"), (doubled, "doubled"), (useless, "useless")) if number]
-    return (table if ordered else dict(sorted(table.items()))), mended
+    return (table if ordered else dict(sorted(table.items()))), without - table.keys(), mended
+
+
+def read_utf8(path):
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Fail(f"{path}: not a text file (byte {error.start} is not UTF-8)") from None
 
 
 def mend_text(text):

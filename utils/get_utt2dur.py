@@ -44,7 +44,7 @@ def main():
     marker.lock()
     if not marker.path.exists() and not args.overwrite and all(data.has(name) for name in wanted):
         check_tables(data, wanted)
-        print(f"get_utt2dur: {' and '.join(wanted)} of {data.path}: there already, not made here")
+        print(f"get_utt2dur: {' and '.join(wanted)} of {data.path}: there already, but not made here; left alone, --overwrite true replaces it")
         return
     if marker.is_done(args.overwrite):
         print(f"get_utt2dur: the durations of {data.path} are there")

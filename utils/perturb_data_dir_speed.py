@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make a data directory whose recordings are played faster or slower, by sox as they are read.
+"""Make a data directory whose recordings are played faster or slower, by sox as they are read; ffmpeg hands it those in M4A, MP4 and AAC.
 
 Several factors, joined by commas, give one directory with all of them; 0.9,1.0,1.1 is Kaldi's three-way perturbation. By default a speed makes new
 speakers: utterance, recording and speaker ids get the prefix sp<factor>-. Features do not come along. utt2uniq maps new ids to old ones.
@@ -22,6 +22,8 @@ from pytorch.data.rules import check_values, is_command
 from pytorch.data.source import split_entry
 from pytorch.marker import options_of
 from pytorch.program import Fail, Parser, boolean, positive_float, run
+
+NOT_FOR_SOX = (".m4a", ".mp4", ".aac")
 
 
 def factors(text):
@@ -53,17 +55,18 @@ def main():
         notes = write_parts(folder, parts, leave_out=OF_FEATURES | {"trials"})
     for note in notes:
         print(f"perturb_data_dir_speed: {note}")
-    if shutil.which("sox") is None and not all(part.plain for part in parts):
-        print("perturb_data_dir_speed: warning: no sox on this machine; the recordings can be read only where there is one", file=sys.stderr)
+    for program in sorted(set.union(*(part.programs for part in parts))):
+        if shutil.which(program) is None:
+            print(f"perturb_data_dir_speed: warning: no {program} on this machine; the recordings can be read only where there is one", file=sys.stderr)
     speakers = len({spk for part in parts for spk in part.ids["spk"].values()})
     print(f"perturb_data_dir_speed: {args.out}: {len(data.utt2spk) * len(parts)} utterances of {speakers} speakers")
 
 
 class Perturbed(Part):
-    """A data directory at another speed."""
+    """A data directory at another speed. programs: those that its wav.scp, once written, runs besides the ones it ran before"""
 
     def __init__(self, data, factor, args):
-        self.factor, self.plain = factor, float(factor) == 1
+        self.factor, self.plain, self.programs = factor, float(factor) == 1, set()
         label = "" if self.plain and not args.always_include_prefix else f"sp{factor}"
         prefix = f"{label}-" if label and args.include_spk_prefix else ""
         suffix = f"-{label}" if label and not args.include_spk_prefix else ""
@@ -83,7 +86,7 @@ class Perturbed(Part):
         if self.plain:
             return table
         if name == "wav.scp":
-            return {rec: self._entry(rec, entry) for rec, entry in table.items()}
+            return {new: self._entry(old, whole[old]) for old, new in self.ids["rec"].items()}
         if name in ("utt2dur", "reco2dur"):
             return {key: self._scaled(value) for key, value in table.items()}
         if name == "segments":
@@ -95,13 +98,17 @@ class Perturbed(Part):
         return f"{float(seconds) / float(self.factor):.6f}"
 
     def _entry(self, rec, entry):
-        """Kaldi's three cases: a command, an archive, a file."""
+        """Kaldi's three cases: a command, an archive, a file; and a file that sox cannot read."""
+        self.programs.add("sox")
         if is_command(entry):
             return f"{entry} sox -t wav - -t wav - speed {self.factor} |"
         if split_entry(entry):
             if shutil.which("wav-copy") is None:
                 raise Fail(f"{self.data / 'wav.scp'}: '{rec}': {entry}: recordings in an archive need Kaldi's wav-copy here; perturb before they are packed")
             return f"wav-copy {shlex.quote(entry)} - | sox -t wav - -t wav - speed {self.factor} |"
+        if entry.lower().endswith(NOT_FOR_SOX):
+            self.programs.add("ffmpeg")
+            return f"ffmpeg -nostdin -loglevel error -i {shlex.quote(entry)} -f wav - | sox -t wav - -t wav - speed {self.factor} |"
         kind = "-t wav " if entry.lower().endswith(".wav") else ""  # of others, sox knows the kind by the name
         return f"sox {kind}{shlex.quote(entry)} -t wav - speed {self.factor} |"
 

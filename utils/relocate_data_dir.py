@@ -2,7 +2,8 @@
 """Tell a data directory that files have moved: replace the beginning of paths in wav.scp, feats.scp and all other scp files.
 
 Paths are changed in plain entries, in archive:offset entries and among the words of commands, and where feats.sha256 names the folder features come from.
-Nothing is written unless every file so named is there. With --absolute true, relative paths become absolute ones instead, as Kaldi needs them.
+Nothing is written unless every file so named is there; entries that lie elsewhere stay, and are counted.
+With --absolute true, relative paths become absolute ones instead, as Kaldi needs them.
 What features and decisions were made can be used as it is; the step that made them, if it is run again, finds other paths and asks for --overwrite true.
 
 Reads   <data>/*.scp, *.sha256
@@ -53,22 +54,24 @@ def main():
             with whole_file(data / name) as file:
                 file.writelines(lines)
     if not move.moved:
-        if move.kept == 0:
+        if move.others or move.kept == 0:
             raise Fail(f"{data.path}: no path in {', '.join(counts) or 'it'} begins with {move.before}; {move.example()}")
         print(f"relocate_data_dir: {data.path}: nothing to do, {move.kept} paths are as they should be")
         return
-    for name, (count, total) in counts.items():
+    for name, (count, total, others) in counts.items():
         print(f"relocate_data_dir: {data / name}: {count} of {total} entries {'would be' if args.dry_run else 'were'} changed")
+        if others:
+            print(f"relocate_data_dir: {data / name}: {len(others)} lie elsewhere and stay, the first is {others[0][:200]}")
 
 
 def moved_tables(data, move):
-    """-> {name: table} of the scp files that change, {name: (entries that change, entries)} of all"""
+    """-> {name: table} of the scp files that change, {name: (entries that change, entries, those elsewhere)} of all"""
     tables, counts = {}, {}
     for name in table_names(data):
         if name.endswith(".scp"):
-            old = read_table(data / name, REST)
+            old, before = read_table(data / name, REST), len(move.others)
             new = {key: move.command(entry) if is_command(entry) else move.path(entry) for key, entry in old.items()}
-            counts[name] = (sum(new[key] != entry for key, entry in old.items()), len(old))
+            counts[name] = (sum(new[key] != entry for key, entry in old.items()), len(old), move.others[before:])
             if counts[name][0]:
                 tables[name] = new
     return tables, counts
@@ -80,10 +83,10 @@ def moved_hashes(data, move):
     for name in ("feats.sha256", "vad.sha256"):
         if data.has(name):
             lines = (data / name).read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-            words = [line.partition(" ") for line in lines]
+            words, before = [line.partition(" ") for line in lines], len(move.others)
             new = [f"{value} {move.path(folder.rstrip())}\n" if folder else line for line, (value, _, folder) in zip(lines, words, strict=True)]
             if any(folder for _, _, folder in words):
-                counts[name] = (sum(old != line for old, line in zip(lines, new, strict=True)), len(lines))
+                counts[name] = (sum(old != line for old, line in zip(lines, new, strict=True)), len(lines), move.others[before:])
             if new != lines:
                 changed[name] = new
     return changed, counts
@@ -96,28 +99,32 @@ def check(data, move):
 
 
 class Prefix:
-    """Replaces the beginning of paths. moved: the new paths; kept: how many were as they should be already"""
+    """Replaces the beginning of paths. moved: the new paths; kept: how many were as they should be already; others: the entries elsewhere"""
 
     def __init__(self, old, new):
         self.before, self._new = old.rstrip("/") or "/", os.path.abspath(new)
         self._old = old.rstrip("/")
-        self.moved, self.kept, self._seen = set(), 0, None
+        self.moved, self.kept, self.others = set(), 0, []
         self._in_command = re.compile(_WORD_STARTS + re.escape(self._old) + (f"(?=/|{_WORD_ENDS})" if self._old else "(?=/)"))
 
     def path(self, entry):
         """A path, path:offset or path:offset[range]."""
-        self._seen = self._seen or entry
         if self._is_new(entry):
             self.kept += 1
         elif _begins(entry, self._old):
             entry = self._new.rstrip("/") + entry[len(self._old) :]
             self.moved.add(file_of(entry))
+        else:
+            self.others.append(entry)
         return entry
 
     def command(self, entry):
-        self._seen = self._seen or entry
-        if not self._in_command.search(entry) or any(map(self._is_new, files_of(entry))):
-            self.kept += any(map(self._is_new, files_of(entry)))
+        if any(map(self._is_new, files_of(entry))):
+            self.kept += 1
+            return entry
+        if not self._in_command.search(entry):
+            if "/" in entry:  # else it reads no file of any folder
+                self.others.append(entry)
             return entry
         if self._new.split() != [self._new]:
             raise Fail(f"--to {self._new}: has blanks, which commands in wav.scp would take for the end of a word")
@@ -126,7 +133,10 @@ class Prefix:
         return entry
 
     def example(self):
-        return f"the first is {self._seen[:200]}" if self._seen else "there are none"
+        if not self.others:
+            return "there are none"
+        already = f"{self.kept} lie under {self._new} already, but " if self.kept else ""
+        return f"{already}{len(self.others)} lie elsewhere, the first is {self.others[0][:200]}; nothing was changed"
 
     def _is_new(self, path):
         return _begins(path, self._new) and len(self._new) >= len(self._old)
@@ -142,7 +152,7 @@ class Absolute:
     before = "a relative path"
 
     def __init__(self):
-        self.moved, self.kept = set(), 0
+        self.moved, self.kept, self.others = set(), 0, []
 
     def path(self, entry):
         if entry.startswith("/"):

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Check a data directory by Kaldi's rules, and that its recordings and archives are there.
 
-Every table that is there is looked at, and the first trouble of each is told. Ends in a short table of what the directory holds.
+Every table and trial list that is there is looked at, and the first trouble of each is told. Ends in a short table of what the directory holds.
 
-Reads   <data>/{utt2spk,spk2utt,wav.scp,segments,utt2X,spk2X,reco2X,X.scp,text,…}
+Reads   <data>/{utt2spk,spk2utt,wav.scp,segments,utt2X,spk2X,reco2X,X.scp,text,trials,…}
 Writes  nothing; a line on stderr for each table in which something is wrong, and exit status 1. With --report a JSON file
 e.g.    utils/validate_data_dir.py data/train
         utils/validate_data_dir.py --feats true --check-audio true --report exp/train.json data/train
@@ -14,9 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import REST, DataDir, read_table
-from pytorch.data.edit import durations, read_any, table_names
+from pytorch.data.edit import durations, read_any, table_names, trial_names
 from pytorch.data.recordings import add_allow_cmd_option
 from pytorch.data.rules import Entries, check_text, check_values, number_of, speaker_disorder
+from pytorch.data.trials import read_trials
 from pytorch.files import read_json, write_json
 from pytorch.program import Fail, Parser, boolean, run
 
@@ -26,13 +27,13 @@ MOST_SHOWN = 20  # recordings in trouble, by line
 def main():
     parser = Parser(__doc__)
     parser.add_argument("data", type=Path, help="data directory")
-    parser.add_argument("--feats", type=boolean, default=False, help="feats.scp must be there, with its settings")
+    parser.add_argument("--feats", type=boolean, default=False, help="feats.scp must be there, with its settings, its archives whole and of utt2num_frames")
     parser.add_argument("--wav", type=boolean, default=True, help="wav.scp must be there")
     parser.add_argument("--text", type=boolean, default=False, help="text must be there")
     parser.add_argument("--non-print", type=boolean, default=False, help="text may hold characters that cannot be printed")
     parser.add_argument("--spk-prefix", type=boolean, default=True, help="utterances must sort by speaker: speaker ids must be prefixes of utterance ids")
     parser.add_argument("--check-files", type=boolean, default=True, help="the files that wav.scp, feats.scp, … name must be there")
-    parser.add_argument("--check-audio", type=boolean, default=False, help="open every recording: rate, length, silence, clipping, doubles")
+    parser.add_argument("--check-audio", type=boolean, default=False, help="open every recording: rate, length (and utt2dur), silence, clipping, doubles")
     add_allow_cmd_option(parser)
     parser.add_argument("--report", type=Path, help="write what was found to this JSON file")
     args = parser.parse_args()
@@ -81,8 +82,12 @@ class Check:
         self._try(self.spk2utt)
         for name in table_names(self.data):
             self._try(self.table, name)
+        for name in trial_names(self.data):
+            self._try(self.trials, name)
         for name in ("feats", "vad"):
             self._try(self.settings, name)
+        if self.args.feats and self.args.check_files and "feats.scp" in self.tables:
+            self._try(self.frames)
         self._try(self.frame_shift)
         if len(self.data.spk2utt) == 1:
             self.warnings.append(f"{self.data.path} has one speaker only")
@@ -131,6 +136,40 @@ class Check:
         elif name.endswith(".scp"):
             self._entries.check(path, table)
         self.tables[name] = len(table)
+
+    def trials(self, name):
+        """Both ids of a trial are utterances, or speakers; what it is tested against may also be a model enrolled elsewhere."""
+        path = self.data / name
+        text = path.read_bytes()
+        if b"\r" in text:
+            number = text.count(b"\n", 0, text.index(b"\r")) + 1
+            raise Fail(f"{path}:{number}: Windows line ending; remove them with utils/fix_data_dir.py {self.data.path}")
+        if text.startswith(b"\xef\xbb\xbf"):
+            raise Fail(f"{path}:1: starts with a byte order mark; remove it with utils/fix_data_dir.py {self.data.path}")
+        if not text.endswith(b"\n"):
+            lacks = "the last line lacks its newline, the list may be cut off; make it anew" if text else "empty; make it anew, or remove it"
+            raise Fail(f"{path}: {lacks}")
+        enrols, tests, _ = read_trials(path)
+        here = self.data.utt2spk.keys() | self.data.spk2utt.keys()
+        if strays := [number for number, test in enumerate(tests, 1) if test not in here]:
+            which = f"'{tests[strays[0] - 1]}' is neither an utterance nor a speaker of utt2spk ({len(strays)} such lines)"
+            raise Fail(f"{path}:{strays[0]}: {which}; run utils/fix_data_dir.py")
+        if models := sorted(set(enrols) - here):
+            self.warnings.append(f"{path}: {len(models)} ids to be tested against are not in utt2spk, so enrolled elsewhere: {', '.join(models[:5])}")
+
+    def frames(self):
+        """The header of every matrix: the archives must be whole, and have the frames that utt2num_frames has."""
+        from pytorch.data.ark import ArkReader
+
+        feats = ArkReader(self.data / "feats.scp")
+        found = {utt: feats.shape(utt)[0] for utt in feats}
+        if "utt2num_frames" not in self.tables:
+            return
+        table = self.data.per_utt("utt2num_frames")
+        if wrong := [utt for utt, number in table.items() if int(number) != found[utt]]:
+            first = f"'{wrong[0]}' has {table[wrong[0]]} frames there, but {found[wrong[0]]} by feats.scp ({len(wrong)} such)"
+            remedy = f"make it anew with utils/get_utt2num_frames.py --overwrite true {self.data.path}"
+            raise Fail(f"{self.data / 'utt2num_frames'}: {first}; {remedy}")
 
     def settings(self, name):
         """feats.json and vad.json: what steps need to know of features. Kaldi's own directories have none."""

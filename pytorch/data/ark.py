@@ -268,7 +268,7 @@ class ArkReader:
     def _open(self, archive):
         if len(self._maps) == _MOST_MAPPED:
             self._maps.pop(next(iter(self._maps)))
-        self._maps[archive] = Archive(self._paths[archive])
+        self._maps[archive] = Archive(self._paths[archive], "make the archive anew or, if it has moved, run utils/relocate_data_dir.py")
         if sum(map(len, self._maps.values())) > _MEMORY / 2:
             for data in self._maps.values():
                 data.ahead = True
@@ -287,17 +287,20 @@ class Archive(mmap.mmap):
 
     ahead: whether the disk should be asked for all of a part before it is touched. Page after page as they are touched they come three times slower;
     but where they are in memory already, to ask takes as long as to copy them.
+    if_missing: what to do where there is no such file
     """
 
     ahead = False
     _due = 0.0
 
-    def __new__(cls, path):
+    def __new__(cls, path, if_missing="make the archive anew"):
         try:
             if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
                 raise Fail("not a file that can be mapped into memory, as archives are")
             with open(path, "rb") as file:
                 archive = super().__new__(cls, file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError as error:
+            raise Fail(f"{error.strerror}; {if_missing}") from None
         except OSError as error:
             raise Fail(f"{error.strerror}; make the archive anew") from None
         except ValueError:

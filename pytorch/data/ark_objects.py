@@ -88,7 +88,7 @@ class Integers:
         _, size = _unpack(struct.Struct("<bi"), data, place + 2)
         end = place + 7 + 5 * size
         if size < 0 or end > len(data) or (self._elements(data, place, 0, size)["size"] != 4).any():
-            raise Fail("neither a vector of integers nor a matrix; numbers by themselves are read if one says which, int or float")
+            raise Fail("neither a vector of integers nor a matrix; of numbers by themselves say the kind (copy_ark.py: --kind int or --kind float)")
         return (size,), end
 
     def fill(self, data, place, shape, row, column, out):
@@ -109,7 +109,7 @@ class Number:
     def measure(self, data, place):
         end = place + 3 + self.dtype.itemsize
         if self.dtype == np.float32 and end <= len(data) and 0 < abs(np.ndarray((), self.dtype, data, place + 3)) < np.finfo(np.float32).tiny:
-            raise Fail("a number that only an integer looks like; read it as int")
+            raise Fail("a number that only an integer looks like; read it as int (copy_ark.py: --kind int)")
         return (), end
 
     def fill(self, data, place, shape, row, column, out):

@@ -4,21 +4,24 @@ import hashlib
 import math
 
 from pytorch.data.recordings import OVERSHOOT_SEC, Recordings
+from pytorch.data.rules import check_values
 from pytorch.data.source import CutOff, NoSamples
 from pytorch.program import Fail
 from pytorch.progress import clock, track
 
 SHORT_SEC = 0.25
+DURATION_SEC, DURATION_SHARE = 0.1, 0.01  # utt2dur may be wrong by so much, or so large a share, whichever is more
 SILENT_DB = -60  # level of the whole, relative to full scale
 ZERO_SHARE = 0.5  # of samples that are exactly 0: gaps, a microphone that was off
 CLIPPED_SHARE, CLIPPED_RUN = 0.001, 10  # of samples at full scale; or so many one after the other
 DC_SHARE = 0.01  # of full scale
 
-ERRORS = {  # what stops a step that reads the recordings
+ERRORS = {  # what stops a step that reads the recordings, or misleads one that goes by utt2dur
     "unreadable": "cannot be read",
     "cut_off": "cut off",
     "empty": "without samples",
     "beyond_end": f"segments that end more than {OVERSHOOT_SEC} s behind their recording, or begin behind it",
+    "other_duration": "of another length than utt2dur says",
 }
 WARNINGS = {
     "other_rate": "of another rate than most",
@@ -49,7 +52,7 @@ def check_audio(data, allow_cmd=()):
             found["cut_off" if isinstance(error, CutOff) else "empty" if isinstance(error, NoSamples) else "unreadable"].append(rec)
             errors.append(str(error))
     levels = _judge(heard, found)
-    errors += _check_utterances(recordings, heard, found)
+    errors += _check_utterances(recordings, heard, found) + _check_durations(recordings, heard, found)
     seconds = sorted(one["frames"] / one["rate"] for one in heard.values())
     return {
         "recordings": len(recordings.wav_scp),
@@ -179,3 +182,22 @@ def _check_utterances(recordings, heard, found):
             if (last - first) / rate < SHORT_SEC:
                 found["short"].append(utt)
     return errors
+
+
+def _check_durations(recordings, heard, found):
+    """Hold utt2dur against the recordings, or segments where there are some -> a line if any utterance has another length."""
+    data = recordings.data
+    if not data.has("utt2dur"):
+        return []
+    path, table = data / "utt2dur", data.per_utt("utt2dur")
+    check_values(path, table)
+    if recordings.segments is None:
+        measured = {rec: one["frames"] / one["rate"] for rec, one in heard.items()}
+    else:
+        measured = {utt: end - start for utt, (_, start, end) in recordings.segments.items()}
+    wrong = [utt for utt, sec in measured.items() if abs(float(table[utt]) - sec) > max(DURATION_SEC, DURATION_SHARE * sec)]
+    found["other_duration"] += wrong
+    if not wrong:
+        return []
+    first = f"'{wrong[0]}' has {table[wrong[0]]} s there, but {measured[wrong[0]]:.2f} s by {'segments' if recordings.segments else 'its recording'}"
+    return [f"{path}: {first} ({len(wrong)} such); make it anew with utils/get_utt2dur.py --overwrite true {data.path}"]

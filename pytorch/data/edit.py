@@ -1,6 +1,7 @@
 """Data directories made from others: some of the utterances, other ids, several together. The new one appears whole or not at all."""
 
 import errno
+import itertools
 import json
 import os
 import re
@@ -19,8 +20,11 @@ from pytorch.program import Fail
 OF_FEATURES = {"feats.scp", "vad.scp", "cmvn.scp", "utt2num_frames", "frame_shift"}  # true of one set of features only
 SYNTHESISED = {"utt2uniq", "segments"}  # what a directory without them says can be written out
 _ARCHIVES = ("feats", "vad")  # NAME.scp comes with NAME.json, its settings, and NAME.sha256, a hash of its values
-_BESIDE = {f"{name}.{kind}" for name in _ARCHIVES for kind in ("json", "sha256")} | {"frame_shift", "trials"}
+_BESIDE = {f"{name}.{kind}" for name in _ARCHIVES for kind in ("json", "sha256")} | {"frame_shift"}
 _MADE = re.compile(r"log|q|split\d+(utt)?|(feats|vad|wav)(\.\d+)?\.ark|wav\.sha256")  # by steps, in their place; not carried and not worth a word
+
+_LEFT_OUT = re.compile(r"(import_\w+|trials[\w.-]*)\.dropped")  # what import programs left out; not carried, but said
+_TRIALS = re.compile(r"trials[\w.-]*")
 
 
 def table_names(data):
@@ -29,10 +33,22 @@ def table_names(data):
     return [name for name in names if key_of(name) and not name.startswith(".") and name not in ("utt2spk", "spk2utt")]
 
 
+def trial_names(data):
+    """The names of a data directory's trial lists, sorted: trials, and files named alike one of whose first lines is a trial."""
+    names = sorted(path.name for path in data.path.iterdir() if _TRIALS.fullmatch(path.name) and path.is_file() and not _LEFT_OUT.fullmatch(path.name))
+    return [name for name in names if name == "trials" or _has_labels(data / name)]
+
+
+def _has_labels(path):
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return any(line.split()[2:] in (["target"], ["nontarget"]) for line in itertools.islice(file, 10))
+
+
 def unknown_names(data):
-    """The names of files and folders that are neither tables nor made by a step: nobody here knows what they are keyed by."""
+    """The names of files and folders that are neither tables nor trials nor made by a step: nobody here knows what they are keyed by."""
+    trials = trial_names(data)
     names = sorted(path.name for path in data.path.iterdir())
-    return [name for name in names if not (name.startswith(".") or key_of(name) or name in _BESIDE or _MADE.fullmatch(name))]
+    return [name for name in names if not (name.startswith(".") or key_of(name) or name in _BESIDE or name in trials or _MADE.fullmatch(name))]
 
 
 def read_any(data, name):
@@ -117,7 +133,7 @@ class Part:
 def write_parts(folder, parts, leave_out=frozenset()):
     """Write the tables of `parts` as one data directory into `folder`: those that every part has.
 
-    leave_out: names of files not wanted
+    leave_out: names of files not wanted; trials stands for all trial lists
     Returns what was left out and why, in sentences.
     """
     _check_apart(parts)
@@ -267,22 +283,27 @@ def _write_frame_shift(folder, sources):
 
 
 def _write_trials(folder, parts):
-    """Trials under the new ids, where every part has some. Left out are those of utterances and speakers that are not taken; ids of neither stay."""
-    there = [part for part in parts if part.data.has("trials")]
-    if not there or len(there) < len(parts):
-        return ["left out, as not every directory has it: trials"] if there else []
+    """Trial lists under the new ids, those that every part has. Left out are those of utterances and speakers that are not taken; ids of neither stay."""
+    sets = [set(trial_names(part.data)) for part in parts]
+    everywhere = set.intersection(*sets)
+    left = set.union(*sets) - everywhere
+    notes = [f"left out, as not every directory has it: {', '.join(sorted(left))}"] if left else []
+    return notes + [note for name in sorted(everywhere) for note in _write_trial_list(folder, name, parts)]
+
+
+def _write_trial_list(folder, name, parts):
     kept, total = {}, 0
     for part in parts:
         data, ids = part.data, {**part.ids["spk"], **part.ids["utt"]}
-        trials = list(zip(*read_trials(data / "trials"), strict=True))
+        trials = list(zip(*read_trials(data / name), strict=True))
         gone = (data.utt2spk.keys() | data.spk2utt.keys()) - ids.keys()
         kept |= {(ids.get(one, one), ids.get(other, other), label): None for one, other, label in trials if one not in gone and other not in gone}
         total += len(trials)
     if kept:
-        write_trials(folder / "trials", kept)
+        write_trials(folder / name, kept)
     if len(kept) == total:
         return []
-    return [f"trials: {total - len(kept)} of {total} left out, as their utterances are" + ("" if kept else "; none is left, so there is no list")]
+    return [f"{name}: {total - len(kept)} of {total} left out, as their utterances are" + ("" if kept else "; none is left, so there is no list")]
 
 
 class NewDataDir:
@@ -376,7 +397,8 @@ class NewDataDir:
             if not (folder / "utt2spk").is_file():
                 raise Fail(f"{folder}: no data directory (it has no utt2spk), so it is not replaced; remove it yourself")
         here = [path for path in self.place.iterdir() if path not in pieces and not path.name.startswith(".")] if pieces else []
-        odd = [str(path) for path in here] + [str(folder / name) for folder in pieces or [self.place] for name in unknown_names(DataDir(folder))]
+        there = [folder / name for folder in pieces or [self.place] for name in unknown_names(DataDir(folder))]
+        odd = [str(path) for path in here] + [str(path) for path in there if not _LEFT_OUT.fullmatch(path.name)]
         if odd:
             raise Fail(f"{odd[0]}: not made by a program here, so {self.path} is not replaced; move it away, or remove the folder yourself")
 
@@ -392,5 +414,5 @@ class NewDataDir:
 def _inputs_of(data):
     """The files of a data directory that decide what is made of it."""
     need_file(data / "utt2spk")
-    names = ["utt2spk", *table_names(data), *sorted(name for name in _BESIDE if data.has(name))]
+    names = ["utt2spk", *table_names(data), *sorted([name for name in _BESIDE if data.has(name)] + trial_names(data))]
     return [data.path.resolve() / name for name in names]

@@ -117,7 +117,8 @@ def build(entries, drops, naming="path"):
     entries, known, remarks = _without_unknown(entries, drops)
     segmented = any(entry.start is not None for entry in entries)
     if segmented and (whole := next((entry for entry in entries if entry.start is None), None)):
-        raise Fail(f"{whole.place}: '{whole.name}' has no start and end, though others have; give all, or none")
+        remedy = "give all, or none, or split the list in two, whole recordings (window -1) and pieces, and import each by itself"
+        raise Fail(f"{whole.place}: '{whole.name}' has no start and end, though others have; {remedy}")
     kept = _ids_fit(entries)
     utts = _utts(entries, kept, segmented)
     utt2spk = {utt: utt if entry.spk is None else entry.spk if kept else spk_id(entry.spk) for utt, entry in utts.items()}

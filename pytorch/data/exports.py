@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 from pytorch.data.data_dir import REST
+from pytorch.data.ids import stem_of
 from pytorch.data.lists import OURS, TABLE, WINDOW_HOP_SEC
 from pytorch.data.rttm import rttm_line, uem_line
-from pytorch.data.spellings import speaker_names, utt_recordings
+from pytorch.data.spellings import audio_paths, speaker_names, utt_recordings
 from pytorch.data.trials import utt_durations
 from pytorch.files import whole_file
 from pytorch.program import Fail
@@ -100,6 +102,12 @@ WRITERS = {
 }
 
 
+def file_names(data, names):
+    """{recording: name}: those of `names` without the extension of audio get that of the file, or are the file's path where it is called otherwise."""
+    bare = {rec for rec, name in names.items() if stem_of(name) == name}
+    return {rec: _file_name(names[rec], path) if rec in bare else names[rec] for rec, path in audio_paths(data).items()} if bare else names
+
+
 def labels_of(data, label_as):
     """{utterance: label}: the speaker as the list it came from calls it, or the value of utt2X."""
     if label_as != "spk":
@@ -124,6 +132,11 @@ def check_words(data, values, what, remedy):
     """Fail where a value with a blank in it would be two fields of a line."""
     if odd := next((value for value in values if len(value.split()) != 1), None):
         raise Fail(f"{data.path}: '{odd}': {what} with a blank cannot stand in this kind of list; {remedy}")
+
+
+def _file_name(name, path):
+    full = name + os.path.splitext(path)[1]
+    return full if f"/{path}".endswith("/" + full.lstrip("/")) else path
 
 
 def _class_numbers(labels):

@@ -134,7 +134,7 @@ class Features:
             bins = out[:, int(o.use_energy and not o.htk_compat) :][:, : o.num_mel_bins]
             self._mel(padded, filters, bins)
             if o.use_log_fbank:
-                bins.clamp_(min=FLOOR).log_()
+                bins.clamp_(min=o.log_floor).log_()
         else:
             mel = self._mel(padded, filters, out.new_empty(len(out), o.num_mel_bins))
             torch.mm(mel.clamp_(min=FLOOR).log_(), self._dct, out=out)
@@ -146,7 +146,7 @@ class Features:
         torch.mul(frames, self._window, out=padded[:, : o.window_samples])
         self._mel(padded, filters, out)
         if o.use_log_fbank:
-            out.clamp_(min=o.log_floor).log_()
+            out.add_(o.log_offset).clamp_(min=o.log_floor).log_()
 
     def _mel(self, padded, filters, out):
         if self.options.use_power:

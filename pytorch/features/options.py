@@ -54,7 +54,8 @@ class FeatureOptions:
     raw_energy: bool = _option(boolean, True, "energy before pre-emphasis and window", of=KALDI)
     energy_floor: float = _option(non_negative_float, 0.0, "floor of the energy, not its logarithm", of=KALDI)
     use_log_fbank: bool = _option(boolean, True, "take the logarithm", of=("fbank", *MEL))
-    log_floor: float = _option(positive_float, FLOOR, "floor below the logarithm", of=MEL, mfsc=1.0)
+    log_floor: float = _option(positive_float, FLOOR, "floor below the logarithm", of=("fbank", *MEL), mfsc=1.0)
+    log_offset: float = _option(non_negative_float, 0.0, "added to what the logarithm is taken of", of=MEL)
     use_power: bool = _option(boolean, True, "power spectrum; false: magnitudes", of=("fbank", "mfcc", *MEL), mfsc=False)
     num_ceps: int = _option(positive_int, 13, "number of cepstra, C0 included", of=("mfcc",))
     cepstral_lifter: float = _option(non_negative_float, 22.0, "constant of the lifter, 0 for none", of=("mfcc",))
@@ -154,7 +155,8 @@ class FeatureOptions:
             "vtln_warp": self.vtln_warp == 1,
             "vtln_low": self.vtln_warp == 1,
             "vtln_high": self.vtln_warp == 1,
-            "log_floor": not self.use_log_fbank,
+            "log_floor": not self.use_log_fbank or (self.feature == "fbank" and self.log_floor == FLOOR),  # Kaldi has no such option
+            "log_offset": self.log_offset == 0,
             "htk_compat": not self.htk_compat,
             "min_duration": True,
             "subtract_mean": not self.subtract_mean,

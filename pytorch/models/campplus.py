@@ -28,13 +28,14 @@ SEGMENT = 100  # frames that share a local mask
 
 
 class CamPlusPlus(nn.Module):
-    """blocks: layers of each block; heads: of the poolings that have them"""
+    """blocks: layers of each block; heads: of the poolings that have them; std_eps: added to the variances of tstp"""
 
     input, masks_padding, min_frames = "feats", True, 1
 
     def __init__(
-        self, feat_dim, front_dim=32, channels=128, growth=32, layer_dim=128, blocks="12,24,16", embed_dim=512, pooling: PoolingName = "tstp", heads=8
-    ):
+        self, feat_dim, front_dim=32, channels=128, growth=32, layer_dim=128, blocks="12,24,16", embed_dim=512, pooling: PoolingName = "tstp", heads=8,
+        std_eps=0.0,
+    ):  # fmt: skip
         super().__init__()
         self.embed_dim = embed_dim
         self.front = FrontEnd(front_dim)
@@ -49,7 +50,7 @@ class CamPlusPlus(nn.Module):
             self.blocks.append(nn.ModuleList([layers, nn.Sequential(nn.BatchNorm1d(channels), nn.ReLU(), nn.Conv1d(channels, channels // 2, 1, bias=False))]))
             channels //= 2
         self.norm = nn.BatchNorm1d(channels)
-        self.pooling = build_pooling(pooling, channels, heads=heads, eps=0.0)
+        self.pooling = build_pooling(pooling, channels, heads=heads, eps=std_eps)
         self.dense = nn.Linear(self.pooling.out_dim, embed_dim, bias=False)
         self.embed_norm = nn.BatchNorm1d(embed_dim, affine=False)
 

@@ -26,22 +26,27 @@ from pytorch.program import Fail
 
 class Ecapa(nn.Module):
     """summed: false, where the input of a block is the one block before it; embed_norm: false, where the embedding has no BatchNorm;
-    attention_norm: BatchNorm in the attention's hidden layer, as in the first public implementations; heads: of the poolings that have them"""
+    attention_norm: BatchNorm in the attention's hidden layer, as in the first public implementations; heads: of the poolings that have them
+    reflect: convolutions see the reflected ends of an utterance instead of zeros; frames_norm: BatchNorm after layer5; std_floor, biased: of astp"""
 
-    input, masks_padding, min_frames = "feats", True, 1
+    input = "feats"
 
     def __init__(
         self, feat_dim, channels=512, out_dim=1536, embed_dim=192, parts=8, se_dim=128, pooling: PoolingName = "astp", attention_dim=128, context=True,
-        attention_norm=False, heads=8, summed=True, embed_norm=True,
+        attention_norm=False, heads=8, summed=True, embed_norm=True, reflect=False, frames_norm=False, std_floor=1e-7, biased=False,
     ):  # fmt: skip
         super().__init__()
         if channels % parts or parts < 2:
             raise Fail(f"--model-args: channels={channels}: a multiple of parts={parts} (2 or more) expected")
         self.embed_dim, self.summed = embed_dim, summed
-        self.layer1 = ConvReluNorm(feat_dim, channels, 5)
-        self.blocks = nn.ModuleList(Res2Block(channels, dilation, parts, se_dim) for dilation in (2, 3, 4))
+        self.masks_padding, self.min_frames = not reflect, 5 if reflect else 1  # what is reflected is less than all
+        mode = "reflect" if reflect else "zeros"
+        self.layer1 = ConvReluNorm(feat_dim, channels, 5, mode=mode)
+        self.blocks = nn.ModuleList(Res2Block(channels, dilation, parts, se_dim, mode) for dilation in (2, 3, 4))
         self.layer5 = nn.Conv1d(3 * channels, out_dim, 1)
-        self.pooling = build_pooling(pooling, out_dim, bottleneck=attention_dim, context=context, norm=attention_norm, heads=heads)
+        self.frames_norm = nn.BatchNorm1d(out_dim) if frames_norm else nn.Identity()
+        options = {"context": context, "norm": attention_norm, "floor": std_floor, "biased": biased, "heads": heads}
+        self.pooling = build_pooling(pooling, out_dim, bottleneck=attention_dim, **options)
         self.pooling_norm = nn.BatchNorm1d(self.pooling.out_dim)
         self.fc = nn.Linear(self.pooling.out_dim, embed_dim)
         self.embed_norm = nn.BatchNorm1d(embed_dim) if embed_norm else nn.Identity()
@@ -54,10 +59,12 @@ class Ecapa(nn.Module):
             out = block(h, lengths)
             h = h + out if self.summed else out
             outputs.append(out)
-        return F.relu(self.layer5(torch.cat(outputs, dim=1)))
+        return self.frames_norm(F.relu(self.layer5(torch.cat(outputs, dim=1))))
 
     def embed(self, x, lengths=None):
-        """x: (B, T, feat_dim); lengths: (B,) frames of each utterance, the rest is padding -> (B, embed_dim), the same whatever the padding"""
+        """x: (B, T, feat_dim); lengths: (B,) frames of each utterance, the rest is padding -> (B, embed_dim), the same whatever the padding,
+        which there may not be with reflect"""
+        assert lengths is None or self.masks_padding or (lengths == x.shape[1]).all(), "utterances of one length expected"
         stats = self.pooling(self.frames(x, lengths), lengths)  # (B, 2 out_dim)
         return self.embed_norm(self.fc(self.pooling_norm(stats)))
 
@@ -67,9 +74,9 @@ class Ecapa(nn.Module):
 
 
 class ConvReluNorm(nn.Module):
-    def __init__(self, inputs, outputs, kernel=1, dilation=1):
+    def __init__(self, inputs, outputs, kernel=1, dilation=1, mode="zeros"):
         super().__init__()
-        self.conv = nn.Conv1d(inputs, outputs, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2)
+        self.conv = nn.Conv1d(inputs, outputs, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2, padding_mode=mode)
         self.norm = nn.BatchNorm1d(outputs)
 
     def forward(self, h):
@@ -79,11 +86,11 @@ class ConvReluNorm(nn.Module):
 class Res2Block(nn.Module):
     """Squeeze-excitation of a Res2Net block: all parts of the channels but the last are convolved, each added to the one after it before that."""
 
-    def __init__(self, channels, dilation, parts, se_dim):
+    def __init__(self, channels, dilation, parts, se_dim, mode):
         super().__init__()
         self.width = channels // parts
         self.enter = ConvReluNorm(channels, channels)
-        self.convs = nn.ModuleList(ConvReluNorm(self.width, self.width, 3, dilation) for _ in range(parts - 1))
+        self.convs = nn.ModuleList(ConvReluNorm(self.width, self.width, 3, dilation, mode) for _ in range(parts - 1))
         self.leave = ConvReluNorm(channels, channels)
         self.squeeze = nn.Linear(channels, se_dim)
         self.excite = nn.Linear(se_dim, channels)

@@ -28,11 +28,14 @@ BLOCKS = (3, 4, 6, 3)
 
 
 class ERes2NetV2(nn.Module):
-    """base_width: channels of a part, in 64ths of the stage's; parts: of a block; expansion: of a block's output; heads: of the poolings that have them"""
+    """base_width: channels of a part, in 64ths of the stage's; parts: of a block; expansion: of a block's output; heads: of the poolings that have them;
+    std_eps: added to the variances of tstp"""
 
     input, masks_padding, min_frames = "feats", True, 1
 
-    def __init__(self, feat_dim, width=64, base_width=26, parts=2, expansion=2, embed_dim=192, pooling: PoolingName = "tstp", heads=8):
+    def __init__(
+        self, feat_dim, width=64, base_width=26, parts=2, expansion=2, embed_dim=192, pooling: PoolingName = "tstp", heads=8, std_eps=1e-7,
+    ):  # fmt: skip
         super().__init__()
         self.embed_dim = embed_dim
         self.conv1, self.norm1 = nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
@@ -46,7 +49,7 @@ class ERes2NetV2(nn.Module):
             self.stages.append(stage)
         self.down = nn.Conv2d(inputs // 2, inputs, 3, 2, 1, bias=False)
         self.fuse = Fusion(inputs)
-        self.pooling = build_pooling(pooling, inputs * filters, heads=heads)
+        self.pooling = build_pooling(pooling, inputs * filters, heads=heads, eps=std_eps)
         self.embedding = nn.Linear(self.pooling.out_dim, embed_dim)
 
     def frames(self, x, lengths=None):

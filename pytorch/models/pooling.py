@@ -143,11 +143,12 @@ class AttentiveStatistics(nn.Module):
 
     context: x_t has the utterance's mean and standard deviation beside the frame
     norm: f is tanh of BatchNorm of ReLU, as in the first public ECAPA-TDNNs
+    floor: of the weighted variance, and added to the context's; biased: the context's is divided by the number of frames, not by one less
     """
 
-    def __init__(self, dim, bottleneck=128, context=True, norm=False, floor=1e-7):
+    def __init__(self, dim, bottleneck=128, context=True, norm=False, floor=1e-7, biased=False):
         super().__init__()
-        self.out_dim, self.context, self.floor = 2 * dim, context, floor
+        self.out_dim, self.context, self.floor, self.biased = 2 * dim, context, floor, biased
         self.hidden = nn.Conv1d(3 * dim if context else dim, bottleneck, 1)
         self.activation = nn.Sequential(nn.ReLU(), nn.BatchNorm1d(bottleneck), nn.Tanh()) if norm else nn.Tanh()
         self.scores = nn.Conv1d(bottleneck, dim, 1)
@@ -159,7 +160,7 @@ class AttentiveStatistics(nn.Module):
     def with_context(self, h, lengths):
         if not self.context:
             return h
-        stats = mean_std(h, lengths, correction=1, eps=1e-7).to(h.dtype)  # (B, 2 dim)
+        stats = mean_std(h, lengths, correction=0 if self.biased else 1, eps=self.floor).to(h.dtype)  # (B, 2 dim)
         return torch.cat([h, stats.unsqueeze(2).expand(-1, -1, h.shape[2])], dim=1)
 
 

@@ -42,11 +42,14 @@ DEPTHS = {  # blocks of each stage, convolutions in a block
 
 
 class ResNet(nn.Module):
-    """heads: of the poolings that have them"""
+    """heads: of the poolings that have them; std_eps: added to the variances of tstp"""
 
     input, masks_padding, min_frames = "feats", True, 1
 
-    def __init__(self, feat_dim, depth=34, width=32, embed_dim=256, pooling: PoolingName = "tstp", gate: Literal["none", "se", "simam"] = "none", heads=8):
+    def __init__(
+        self, feat_dim, depth=34, width=32, embed_dim=256, pooling: PoolingName = "tstp", gate: Literal["none", "se", "simam"] = "none", heads=8,
+        std_eps=1e-7,
+    ):  # fmt: skip
         super().__init__()
         if depth not in DEPTHS:
             raise Fail(f"--model-args: depth={depth}: one of {', '.join(map(str, sorted(DEPTHS)))} expected")
@@ -60,7 +63,7 @@ class ResNet(nn.Module):
                 stage.append((Basic, Bottleneck)[convs - 2](channels, width << number, stride, gate))
                 channels, filters = stage[-1].out_channels, after_conv(filters, 3, stride, padding=1)
             self.stages.append(stage)
-        self.pooling = build_pooling(pooling, channels * filters, heads=heads)
+        self.pooling = build_pooling(pooling, channels * filters, heads=heads, eps=std_eps)
         self.embedding = nn.Linear(self.pooling.out_dim, embed_dim)
 
     def frames(self, x, lengths=None):

@@ -185,6 +185,8 @@ def write_wavs(folder, pcm, utts):
 
 def whole_step(kind, options, data, pcm, rounds):
     """What a job of make_feats does, without its start: WAV files are read, features computed and written to an archive."""
+    import torch
+
     from pytorch.data.ark import ArkWriter
     from pytorch.data.recordings import Recordings
 
@@ -195,7 +197,7 @@ def whole_step(kind, options, data, pcm, rounds):
     def to_archive(compress):
         def compute(_):
             with ArkWriter(data / "bench.ark", data / "bench.scp", compress=compress) as ark:
-                for utt, matrix, _ in step.compute(recordings, utts, options):
+                for utt, matrix, _ in step.compute(recordings, utts, options, torch.device("cpu")):
                     ark.write(utt, matrix)
 
         return compute
