@@ -214,6 +214,43 @@ def test_commands_archives_and_segments_give_the_features_of_the_samples_they_ho
         np.testing.assert_array_equal(matrix, expected, strict=True)
 
 
+@pytest.mark.parametrize("by", ["utterance", "speaker"])
+def test_warp_factors_of_a_table_are_those_of_the_library(by, wavs, tmp_path, program):
+    import torch
+
+    from pytorch.features.kaldi import Features
+
+    folder = data_of(tmp_path / "data", wavs, 8)
+    utts = list(wavs)[:8]
+    factors = {utt: 1.1 if utt[:2] == "s0" else 0.9 for utt in utts}
+    (tmp_path / "warps").write_text("".join(f"{utt} {factor}\n" for utt, factor in factors.items()) if by == "utterance" else "s0 1.1\ns1 0.9\n")
+    assert program(STEP, "--compress", 0, "--vtln-map", tmp_path / "warps", folder).returncode == 0
+    features = Features(FeatureOptions())
+    for utt, matrix in feats_in(folder).items():
+        samples = torch.from_numpy(soundfile.read(wavs[utt], dtype="int16")[0].astype(np.float32))
+        np.testing.assert_array_equal(matrix, features(samples, utt, warp=factors[utt]).numpy(), strict=True)
+        assert not np.array_equal(matrix, features(samples, utt).numpy())
+    assert json.loads((folder / "feats.json").read_text())["vtln_map"] is True
+    (tmp_path / "warps").write_text("s0 1.2\ns1 0.9\n")
+    done = program(STEP, "--compress", 0, "--vtln-map", tmp_path / "warps", folder)
+    assert (done.returncode, "vtln_map has changed" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("s1 1.0\n", "has neither 's0-0' nor its speaker 's0'"),
+        ("s0 much\ns1 1\n", "'s0-0': a warp factor between 0.5 and 1.5 expected, not 'much'"),
+        ("s0 2\ns1 1\n", "'s0-0': a warp factor between 0.5 and 1.5 expected, not '2'"),
+    ],
+)
+def test_wrong_warp_factors_are_refused(text, message, data, program):
+    table = data.parent / "warps"
+    table.write_text(text)
+    done = program(STEP, "--vtln-map", table, data)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"make_feats.py: {table}: {message}\n")
+
+
 def test_a_path_with_blanks_quotes_and_the_runners_own_word_works_in_jobs(wavs, tmp_path, made, program):
     folder = data_of(tmp_path / 'JOB\'s "$HOME" & JOB_ ü;x' / "my data", wavs, 4)
     done = program(STEP, "--nj", 2, folder)

@@ -197,7 +197,7 @@ def whole_step(kind, options, data, pcm, rounds):
     def to_archive(compress):
         def compute(_):
             with ArkWriter(data / "bench.ark", data / "bench.scp", compress=compress) as ark:
-                for utt, matrix, _ in step.compute(recordings, utts, options, torch.device("cpu")):
+                for utt, matrix, _ in step.compute(recordings, utts, options, torch.device("cpu"), {}):
                     ark.write(utt, matrix)
 
         return compute

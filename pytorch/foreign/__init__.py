@@ -1,0 +1,273 @@
+"""Networks of others: how their checkpoints are read without running anything in them, and how their weights become ours.
+
+PEERS says which there are; each is a file here with the table of its names. Such a file holds one Peer:
+    networks    {name: Network}, what of theirs is known
+    inside      names below which the weights lie in the file, one level each; none where they are the file itself
+    prefix      of the names of the weights, taken off where it is there
+    dead        patterns of names that no embedding depends on
+    classes     names of classes that such a file may hold besides tensors: nothing is imported, what stands in for them does nothing
+
+A pattern is a name in which <i> stands for a number, <i+1> for one more than it, * for a word without a dot and ** for anything.
+"""
+
+import importlib
+import re
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from pytorch.program import Fail
+
+PEERS = {  # name: file
+    "wespeaker": "wespeaker",
+    "3dspeaker": "threedspeaker",
+    "ecapa_taoruijie": "ecapa_taoruijie",
+    "speechbrain": "speechbrain",
+    "deepspeaker": "deepspeaker",
+    "pyannote": "pyannote",
+}
+COUNTED = ".num_batches_tracked"  # of a BatchNorm: no embedding depends on it
+SAFE_TORCH = (2, 10)  # before it, torch.load(weights_only=True) could be made to do more than read
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of a peer's.
+
+    model: ours; marks: patterns of names, all of which such a file has; lacks: patterns, none of which it has
+    names: rows (theirs, ours) or (theirs, ours, change): patterns, and the function that changes the tensor; or a function of our arguments that gives them
+    sizes: Shapes -> (columns of the features, {argument of our network: value}); all that can be told from the shapes
+    features: options of FeatureOptions; num_mel_bins are the columns; None: waveforms
+    cmn: mean or none; differs: what is not as in the original, said when a network is imported; alike: false, where embeddings suffer from it
+    """
+
+    model: str
+    marks: tuple
+    names: object
+    sizes: object
+    features: dict | None
+    cmn: str
+    lacks: tuple = ()
+    differs: str = ""
+    alike: bool = True
+
+
+@dataclass(frozen=True)
+class Peer:
+    networks: dict
+    inside: tuple = ()
+    prefix: str = ""
+    dead: tuple = ()
+    classes: tuple = ()
+
+
+@dataclass
+class Imported:
+    """What an experiment is made of. tensors: {name in our network: tensor}, all of its state"""
+
+    network: Network
+    feat_dim: int
+    args: dict
+    tensors: dict = field(repr=False)
+    embed_dim: int
+    parameters: int
+
+
+class Shapes(dict):
+    """{name: shape}; Fails with the file's name where one is asked for that is not there."""
+
+    def __init__(self, path, tensors):
+        super().__init__({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        self.path = path
+
+    def __missing__(self, name):
+        raise Fail(f"{self.path}: has no '{name}'; damaged, or of another version")
+
+    def of(self, name, dims):
+        """The shape of `name`, which must have so many dimensions."""
+        if len(self[name]) != dims or 0 in self[name]:
+            raise Fail(f"{self.path}: '{name}' is {_times(self[name])}, where {dims} dimensions were expected; damaged, or of another version")
+        return self[name]
+
+    def count(self, pattern):
+        """How many numbers <i> there are in names that match the pattern."""
+        found = map(_regex(pattern).fullmatch, self)
+        return len({match["i"] for match in found if match})
+
+
+def as_linear(x):
+    """A convolution over one value"""
+    return x.flatten(1) if x.dim() > 2 and x[0, 0].numel() == 1 else x
+
+
+def load_peer(name):
+    return importlib.import_module(f"pytorch.foreign.{PEERS[name]}").PEER
+
+
+def check_torch():
+    """Fail where torch is too old to read files of others."""
+    found = version("torch")
+    if tuple(map(int, re.findall(r"\d+", found)[:2])) < SAFE_TORCH:
+        raise Fail(f"torch {found} cannot read files of others safely; {'.'.join(map(str, SAFE_TORCH))} or newer is needed, see requirements.txt")
+
+
+def import_network(path, peer_name, name, more):
+    """Read a checkpoint -> Imported.
+
+    name: of the network, "" for the one whose names the file has; more: {argument of our network: value} that overrides what the shapes tell
+    """
+    import torch
+
+    from pytorch.arguments import typed
+    from pytorch.models import build_model, network_class
+
+    peer = load_peer(peer_name)
+    tensors = read_weights(path, peer)
+    name = _which(path, peer_name, peer, tensors, name)
+    network = peer.networks[name]
+    feat_dim, args = network.sizes(Shapes(path, tensors))
+    try:
+        args = typed("--model-args", network.model, network_class(network.model), {**args, **more})
+        with torch.device("meta"):
+            model = build_model(network.model, feat_dim, args)
+    except Fail as error:
+        raise Fail(f"{path}: {error}") from None
+    state = _filled(path, f"{peer_name}'s {name}", _renamed(path, network, args, tensors, f"{peer_name}'s {name}"), model.state_dict())
+    return Imported(network, feat_dim, args, state, model.embed_dim, sum(weight.numel() for weight in model.parameters()))
+
+
+def read_weights(path, peer):
+    """The weights in a peer's checkpoint that an embedding can depend on -> {name: float32 tensor}."""
+    import torch
+
+    state = _read(path, peer.classes)
+    for key in peer.inside:
+        if not isinstance(state, dict) or key not in state:
+            raise Fail(f"{path}: has no '{key}', below which the weights were expected; is it this peer's?")
+        state = state[key]
+    if not isinstance(state, dict) or not state or not all(isinstance(name, str) for name in state):
+        raise Fail(f"{path}: names with weights were expected; is it this peer's?")
+    if all(name.startswith("module.") for name in state):  # trained on several cards
+        state = {name[7:]: value for name, value in state.items()}
+    weights = {}
+    for name, value in state.items():
+        if not name.endswith(COUNTED) and not _any(peer.dead, name):
+            if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.is_sparse or value.device.type != "cpu":
+                raise Fail(f"{path}: '{name}' is no tensor of real numbers; damaged, or of another version")
+            if not torch.isfinite(value).all():
+                raise Fail(f"{path}: '{name}' holds values that are not finite; its training went astray")
+            weights[name.removeprefix(peer.prefix)] = value.float()
+    return weights
+
+
+def _read(path, classes):
+    import torch
+
+    with open(path, "rb"):
+        pass  # where it cannot be opened, the system's own words
+    standing_in = [(type("Ignored", (Ignored,), {}), name) for name in classes]
+    try:
+        with torch.serialization.safe_globals(standing_in):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of damaged files, any
+        named = re.search(r"GLOBAL (\S+) (?:was not an allowed global|whose module)", str(error))
+        if named:
+            raise Fail(f"{path}: holds {named[1]}, more than weights: it is not read, for reading it could run code") from None
+        raise Fail(
+            f"{path}: no checkpoint of torch, cut off, or with more than weights in it ({' '.join(str(error).split())[:80] or type(error).__name__})"
+        ) from None
+
+
+class Ignored:
+    """Stands in for a class that a checkpoint names; takes whatever it is given and keeps nothing."""
+
+    def __init__(self, *args, **more):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+def _which(path, peer_name, peer, tensors, name):
+    if name:
+        if name not in peer.networks:
+            raise Fail(f"--model {name}: {peer_name} has {', '.join(peer.networks)} here")
+        return name
+    fitting = [
+        key
+        for key, network in peer.networks.items()
+        if all(any(map(_regex(mark).fullmatch, tensors)) for mark in network.marks) and not any(_any(network.lacks, name) for name in tensors)
+    ]
+    if len(fitting) != 1:
+        raise Fail(
+            f"{path}: the names in it are of {'several' if fitting else 'none'} of {peer_name}'s {', '.join(fitting or peer.networks)}; name it: --model"
+        )
+    return fitting[0]
+
+
+def _renamed(path, network, args, tensors, what):
+    """{name: tensor} of theirs -> {name of ours: (name of theirs, tensor)}"""
+    names = network.names(args) if callable(network.names) else network.names
+    rows = [(_regex(theirs), ours, change[0] if change else None) for theirs, ours, *change in names]
+    state, unknown = {}, []
+    for name, tensor in tensors.items():
+        row = next((row for row in rows if row[0].fullmatch(name)), None)
+        if row is None:
+            unknown.append(name)
+            continue
+        pattern, ours, change = row
+        new = _written(ours, pattern.fullmatch(name))
+        if new in state:
+            raise Fail(f"{path}: '{state[new][0]}' and '{name}' are the same weight here; damaged, or of another version")
+        state[new] = (name, change(tensor) if change else tensor)
+    if unknown:
+        raise Fail(f"{path}: {len(unknown)} weights have no place in {what}: {_few(unknown)}; it is of another network or version")
+    return state
+
+
+def _filled(path, what, found, wanted):
+    """found: {name: (theirs, tensor)}; wanted: state of our network, shapes only -> {name: tensor}, all of `wanted`"""
+    import torch
+
+    counters = {name for name in wanted if name.endswith(COUNTED)}
+    left = [theirs for name, (theirs, _) in found.items() if name not in wanted]
+    if left:
+        raise Fail(f"{path}: {len(left)} weights have no place in {what} of this size: {_few(left)}; give its sizes with --model-args")
+    missing = [name for name in wanted if name not in found and name not in counters]
+    if missing:
+        raise Fail(f"{path}: {len(missing)} weights of {what} are not in it, called here: {_few(missing)}; cut off, or of another version or size")
+    for name, (theirs, tensor) in found.items():
+        if tensor.shape != wanted[name].shape:
+            raise Fail(
+                f"{path}: '{theirs}' is {_times(tensor.shape)} here, {_times(wanted[name].shape)} in {what} of this size; give its sizes with --model-args"
+            )
+    return {name: torch.zeros((), dtype=torch.long) if name in counters else found[name][1] for name in wanted}
+
+
+def _any(patterns, name):
+    return any(_regex(pattern).fullmatch(name) for pattern in patterns)
+
+
+def _regex(pattern):
+    """'layer<i+1>.*' -> a compiled expression with the groups i_1 (the number, 1 more than i) and rest"""
+    found = ""
+    for piece in re.split(r"(<\w(?:\+\d)?>|\*\*|\*)", pattern):
+        if piece.startswith("<"):
+            found += f"(?P<{piece[1]}{'_' + piece[3] if piece[2] == '+' else ''}>0|[1-9][0-9]{{0,4}})"
+        else:
+            found += {"**": "(?P<rest>.*)", "*": r"(?P<rest>[^.]+)"}.get(piece, re.escape(piece))
+    return re.compile(found)
+
+
+def _written(pattern, match):
+    """The name of ours for what matched a name of theirs."""
+    numbers = {group[0]: int(value) - int(group[2:] or 0) for group, value in match.groupdict().items() if group != "rest"}
+    words = re.sub(r"<(\w)(?:\+(\d))?>", lambda piece: str(numbers[piece[1]] + int(piece[2] or 0)), pattern)
+    return words.replace("*", match.groupdict().get("rest", ""))
+
+
+def _few(names):
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _times(shape):
+    return " x ".join(map(str, shape)) or "a number"

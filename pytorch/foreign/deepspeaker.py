@@ -1,0 +1,94 @@
+"""The double-attention systems (github.com/miquelindia90/DoubleAttentionSpeakerVerification, DeepSpeaker; DoubleAttentionAgeClassification): .chkpt files.
+
+    theirs                                     ours
+    VGG3L, VGG4L, of any kernel_size           vgg3l, vgg4l channels=kernel_size
+    the ResNet of the age classification       age_resnet average_time=true
+    Attention, MHA, DoubleMHA                  pooling=sap, mha, dmha
+
+The embedding is emb2, as in the paper; DeepSpeaker takes the layer after it: --model-args output=emb3. Kernels lie over frames x filters there, over
+filters x frames here. b1 and b3 are BatchNorms that they never use. Features are `--feature mfsc`, the mean of the utterance subtracted. The settings
+in the file, a Namespace, are not looked at.
+"""
+
+from pytorch.foreign import Network, Peer
+from pytorch.program import Fail
+
+FEATURES = {"feature": "mfsc"}
+
+
+def filters_first(x):
+    """A kernel over frames x filters"""
+    return x.transpose(2, 3) if x.dim() == 4 else x
+
+
+def transposed(x):
+    return x.T if x.dim() == 2 else x
+
+
+TAIL = (
+    ("poolingLayer.utteranceAttention.query", "pooling.attention.query", transposed),
+    ("poolingLayer.headsAttention.att", "pooling.query"),
+    ("poolingLayer.query", "pooling.query", transposed),
+    ("poolingLayer.att", "pooling.query", transposed),
+    ("fc<i>.*", "fc<i>.*"),
+    ("b2.*", "norm.*"),
+    ("preLayer.*", "fc3.*"),
+)
+VGG = (
+    ("front_end.conv<i+1>1.weight", "blocks.<i>.0.weight", filters_first),
+    ("front_end.conv<i+1>1.bias", "blocks.<i>.0.bias"),
+    ("front_end.conv<i+1>2.weight", "blocks.<i>.1.weight", filters_first),
+    ("front_end.conv<i+1>2.bias", "blocks.<i>.1.bias"),
+    *TAIL,
+)
+AGE = (
+    ("front_end.conv1.weight", "conv1.0.weight", filters_first),
+    ("front_end.bn1.*", "conv1.1.*"),
+    *((f"front_end.layer{i + 1}.<j>.conv<k>.weight", f"blocks.<j+{2 * i}>.conv<k>.0.weight", filters_first) for i in (0, 1, 2)),
+    *((f"front_end.layer{i + 1}.<j>.bn<k>.*", f"blocks.<j+{2 * i}>.conv<k>.1.*") for i in (0, 1, 2)),
+    *((f"front_end.layer{i + 1}.<j>.downsample.<k>.*", f"blocks.<j+{2 * i}>.shortcut.<k>.*", filters_first) for i in (0, 1, 2)),
+    *TAIL,
+)
+
+
+def tail(shapes):
+    """-> channels that are pooled, arguments of the pooling and the layers after it"""
+    embed_dim = shapes.of("fc2.weight", 2)[0]
+    name = "poolingLayer.utteranceAttention.query"
+    if name in shapes:
+        part, heads = shapes.of(name, 2)
+        return part * heads, {"pooling": "dmha", "heads": heads, "embed_dim": embed_dim}
+    if "poolingLayer.query" in shapes:
+        part, heads = shapes.of("poolingLayer.query", 2)
+        return part * heads, {"pooling": "mha", "heads": heads, "embed_dim": embed_dim}
+    return shapes.of("poolingLayer.att", 2)[0], {"pooling": "sap", "embed_dim": embed_dim}
+
+
+def vgg(layers):
+    """layers: maxima that halve the filters"""
+
+    def sizes(shapes):
+        channels = shapes.of(f"front_end.conv{layers}2.weight", 4)[0]
+        pooled, args = tail(shapes)
+        if pooled % channels:
+            raise Fail(f"{shapes.path}: {pooled} channels are pooled, which are no multiple of the {channels} of the last layer; damaged")
+        return pooled // channels * 2**layers, {"channels": channels, **args}
+
+    return sizes
+
+
+def age(shapes):
+    pooled, args = tail(shapes)
+    return 80, {"channels": 2 * pooled, "average_time": True, **args}  # filters are averaged: the weights do not tell how many
+
+
+PEER = Peer(
+    networks={
+        "vgg3l": Network("vgg3l", ("front_end.conv32.weight",), VGG, vgg(3), FEATURES, "mean", lacks=("front_end.conv4**",)),
+        "vgg4l": Network("vgg4l", ("front_end.conv42.weight",), VGG, vgg(4), FEATURES, "mean"),
+        "age_resnet": Network("age_resnet", ("front_end.layer1.0.conv1.weight",), AGE, age, FEATURES, "mean"),
+    },
+    inside=("model",),
+    dead=("predictionLayer.**", "b1.*", "b3.*", "front_end.fc.*"),
+    classes=("argparse.Namespace",),
+)
