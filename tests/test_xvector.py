@@ -69,7 +69,7 @@ def toy_network():
 
 
 def toy_forward(feats):
-    """kaldi.md, section 8, in double precision -> embedding, output of tdnn7"""
+    """The network by its formulas, in double precision -> embedding, output of tdnn7"""
 
     def affine(name, x):
         return x @ TOY[f"{name}.affine"]["LinearParams"].T + TOY[f"{name}.affine"]["BiasParams"][0]
