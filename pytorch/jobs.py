@@ -179,7 +179,7 @@ class Shards:
             return False
         self.marker.lock()
         if not self.args.overwrite and self._has_same_sources():
-            if self._recorded().keys() == set(self.keys):
+            if self._recorded().keys() == set(self.keys) and self.marker.is_whole():
                 self.marker.adopt()
                 return True
             self.marker.begin()
@@ -203,7 +203,7 @@ class Shards:
         return bool(recorded) and all(recorded[key][0] == self.source_of(key) for key in self.keys if key in recorded)
 
     def _recorded(self):
-        """{key: [source, values of the tables]} of the finished archive, where it was made with these options."""
+        """{key: [source, values of the tables, place]} of the finished archive, where it was made with these options."""
         path = self._sources_path()
         return {key: values.split("\t") for key, values in read_table(path, REST).items()} if path.exists() else {}
 
@@ -260,7 +260,7 @@ class Shards:
                 old.unlink(missing_ok=True)
         if self.source_of:
             columns = [self.join_tables(name) for name in ("sources", *self.tables)]
-            write_table(self._sources_path(), {key: "\t".join(column[key] for column in columns) for key in places})
+            write_table(self._sources_path(), {key: "\t".join([*(column[key] for column in columns), places[key]]) for key in places})
         self.marker.finish([scp, content, *arks, *outputs])
         self._clear_parts()
 
@@ -315,8 +315,9 @@ class Shards:
         reader = (self.reader or ArkReader)(scp)
         if not all(Path(path).exists() for path in reader.archives()):
             return {}
-        same = [key for key, source in sources.items() if key in recorded and recorded[key][0] == source and key in reader]
-        return {key: (reader, dict(zip(self.tables, recorded[key][1:], strict=True))) for key in same}
+        now = read_table(scp, REST)  # lines may have gone since, but not point elsewhere
+        same = [key for key, source in sources.items() if key in recorded and recorded[key][0] == source and now.get(key) == recorded[key][-1]]
+        return {key: (reader, dict(zip(self.tables, recorded[key][1:-1], strict=True))) for key in same}
 
     def _kept_of(self, job, nj, sources):
         from pytorch.data.ark import ArkReader

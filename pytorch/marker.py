@@ -78,15 +78,19 @@ class Marker:
         whole = all(_size(self.path.parent.parent / name) == size for name, size in found["outputs"].items() if name.endswith(".ark"))
         return bool(odd) and odd <= set(names) and whole
 
+    def is_whole(self):
+        """True where all outputs of the finished step have the sizes they had."""
+        return all(_size(self.path.parent.parent / name) == size for name, size in self._found()["outputs"].items())
+
     def is_under_way(self):
         """True where the step was begun, whatever was asked, and not finished."""
         found = self._found()
         return found is not None and found["outputs"] is None
 
     def adopt(self):
-        """Write the marker for these inputs with the outputs of the earlier ones, as they are now."""
+        """Write the marker for these inputs with the outputs of the earlier ones, which are whole."""
         home = self.path.parent.parent
-        self.finish([home / name for name in self._found()["outputs"] if (home / name).exists()])
+        self.finish([home / name for name in self._found()["outputs"]])
 
     def is_begun(self):
         """True where the step was begun as asked and not finished: a long step can be taken up again."""

@@ -458,6 +458,18 @@ def test_what_failed_is_added_when_it_was_mended(words, broken, wavs, made, prog
     assert list(read_table(folder / "utt2num_frames")) == list(own)
 
 
+def test_a_table_of_features_that_points_elsewhere_is_not_believed(broken, wavs, made, program):
+    folder, own = broken
+    shutil.copy(wavs["s0-1"], own["s0-1"])
+    assert program(STEP, folder).returncode == 0
+    table = read_table(folder / "feats.scp", None)
+    (folder / "feats.scp").write_text(f"s0-0 {table['s0-1']}\n" + "".join(f"{utt} {table[utt]}\n" for utt in list(own)[1:]))
+    data_of(folder, {**own, "s5-3": wavs["s5-3"]})
+    assert program(STEP, folder).returncode == 0
+    found = feats_in(made)
+    assert_same(feats_in(folder), {utt: found[utt] for utt in [*own, "s5-3"]})
+
+
 def test_a_recording_added_to_the_tables_is_all_that_is_computed(broken, wavs, made, program):
     folder, own = broken
     shutil.copy(wavs["s0-1"], own["s0-1"])
