@@ -1,5 +1,5 @@
 """The library of embark: data directories, arks, features, networks, training, scoring.
 
 Lower modules never import higher ones: program, files, progress, marker < data < jobs, features, models, losses < experiment, extraction < training < report;
-backend and metrics stand beside data.
+backend, metrics and engines stand beside data.
 """

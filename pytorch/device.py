@@ -55,3 +55,36 @@ def multiplies_bf16():
     with contextlib.suppress(OSError):
         return any(flag in Path("/proc/cpuinfo").read_text() for flag in (" amx_bf16", " avx512_bf16"))
     return False
+
+
+def channels_last(model, device, wanted):
+    """Whether the weights of 2-D convolutions lie channels last, which speeds up matrix units. wanted: 'auto', 'true' or 'false'
+
+    Not where oneDNN (of torch 2.11 and 2.13) crashes in the backward pass: 1 x 1 convolutions with a stride on few channels, on a CPU with matrix units.
+    """
+    from torch import nn
+
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    crash = device.type == "cpu" and any(conv.in_channels < 16 and max(conv.kernel_size) == 1 and max(conv.stride) > 1 for conv in convolutions)
+    if wanted == "true" and crash:
+        raise Fail("--channels-last true: narrow convolutions with a stride would crash torch on this CPU; make the network wider, or leave the option out")
+    return wanted == "true" or (wanted == "auto" and bool(convolutions) and not crash and (device.type == "cuda" or multiplies_bf16()))
+
+
+def keep_memory():
+    """Have glibc keep large blocks that are freed, for the next step wants them again: giving them back to the system each time costs page faults."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
+
+
+def compile_model(model):
+    """torch.compile the forward pass, for batches of any length; the first steps take a minute."""
+    import shutil
+
+    if not (shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")):
+        raise Fail("--compile true: a C++ compiler is needed and there is none (g++, clang++); install one, or leave the option out")
+    model.compile(dynamic=True)

@@ -1,17 +1,17 @@
-"""Experiment directories: exp/x/{model.json, epoch-NNN.safetensors, best, final, …}, everything an extractor needs to know of itself."""
+"""Experiment directories: exp/x/{model.json, epoch-NNN.safetensors, average.safetensors, best, final, …}, all an extractor needs to know of itself."""
 
 import json
 import re
 from pathlib import Path
 
-from pytorch.files import read_json, whole_file
+from pytorch.files import read_json, sha256, whole_file
 from pytorch.program import Fail
 
 
 class Experiment:
     """A trained network's folder.
 
-    settings (model.json): {model, args, feat_dim, features, cmn, voiced, loss, classes, …}
+    settings (model.json): {model, args, feat_dim, features, cmn, voiced, loss, targets, classes, …}
     """
 
     def __init__(self, path):
@@ -21,22 +21,36 @@ class Experiment:
         self.settings = read_json(self.path / "model.json")
 
     def epoch(self, which):
-        """The number of the epoch `which`: best, final or a number. `best` is final where there was no validation."""
+        """The epoch `which` -> its number, or 'average'.
+
+        which: best (final, where there was no validation), final, average, a number, or the folder of a validation by steps/validate.py
+        """
+        if (Path(which) / "validate.json").is_file():
+            found = read_json(Path(which) / "validate.json")
+            epoch = self.epoch(str(found["epoch"]))
+            if sha256(self.weights(epoch)) != found["weights_sha256"]:
+                raise Fail(f"{which}: measured on other weights than those of {self.path}; run steps/validate.py anew")
+            return epoch
         if which == "best" and not (self.path / "best").exists() and (self.path / "final").exists():
             which = "final"
         if which in ("best", "final"):
             if not (self.path / "final").exists():
                 raise Fail(f"{self.path}: the training is not finished; go on with it, or name an epoch: --epoch N")
             which = (self.path / which).read_text().strip()
+        if which == "average":
+            if not self.weights(which).exists():
+                raise Fail(f"{self.path}: no average of epochs; train with --average-last N")
+            return which
         if not re.fullmatch(r"[0-9]{1,9}", which):
-            raise Fail(f"{self.path}: '{which}' is no epoch; best, final or a number is expected")
+            raise Fail(f"{self.path}: '{which}' is no epoch; best, final, average or a number is expected")
         if not self.weights(int(which)).exists():
             there = ", ".join(str(number) for number in self.epochs()) or "none"
             raise Fail(f"{self.path}: no weights of epoch {which}; there are {there}")
         return int(which)
 
     def weights(self, epoch):
-        return self.path / f"epoch-{epoch:03d}.safetensors"
+        """epoch: what epoch() gives"""
+        return self.path / ("average.safetensors" if epoch == "average" else f"epoch-{epoch:03d}.safetensors")
 
     def epochs(self):
         return sorted(int(re.search(r"\d+", path.name)[0]) for path in self.path.glob("epoch-*.safetensors"))
@@ -51,23 +65,44 @@ class Experiment:
                 raise Fail(f"{where}: made with --{name.replace('_', '-')} {here}, {self.path} was trained on {there}; make the features anew")
 
     def load(self, epoch, device):
-        """-> the network with the weights of an epoch, in evaluation mode"""
-        import safetensors.torch
-
+        """-> the model with the weights of an epoch, in evaluation mode"""
         from pytorch.models import build_model
 
         model = build_model(self.settings["model"], self.settings["feat_dim"], self.settings["args"])
+        return self._filled(model, epoch, "model.").to(device)
+
+    def load_network(self, epoch, device):
+        """-> the Network of model and loss with the weights of an epoch, in evaluation mode, so that classes and numbers can be predicted"""
+        from pytorch.losses import build_loss
+        from pytorch.models import build_model
+        from pytorch.network import Network
+
+        model = build_model(self.settings["model"], self.settings["feat_dim"], self.settings["args"])
+        loss = dict(self.settings["loss"] or {})
+        if "in_dim" not in loss:
+            raise Fail(f"{self.path}: the weights of its loss were not kept; an experiment trained here has them")
+        in_dim, name = loss.pop("in_dim"), loss.pop("name")
+        network = Network(model, build_loss(name, in_dim, len(self.settings["classes"]), loss))
+        return self._filled(network, epoch, "").to(device)
+
+    def _filled(self, module, epoch, prefix):
+        import safetensors.torch
+
         try:
             tensors = safetensors.torch.load_file(self.weights(epoch))
-            model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
+            module.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)})
         except Exception as error:
             raise Fail(f"{self.weights(epoch)}: damaged, or of another network ({str(error).splitlines()[0]})") from None
-        return model.eval().to(device)
+        return module.eval()
 
 
-def best_epoch(rows):
-    """The epoch with the lowest validation EER, the latest of equals; the last epoch without validation."""
-    return int(min(rows, key=lambda row: (row["valid_eer"] or 0.0, -row["epoch"]))["epoch"])
+def best_epoch(rows, column=None, better="lower"):
+    """The epoch with the best figure in `column` of rows {epoch: …, column: figure or None}, the latest of equals; the last where none has one."""
+    judged = [row for row in rows if column and row.get(column) is not None]
+    if not judged:
+        return int(rows[-1]["epoch"])
+    sign = 1 if better == "lower" else -1
+    return int(min(judged, key=lambda row: (sign * row[column], -row["epoch"]))["epoch"])
 
 
 def save_tensors(path, tensors, metadata=None):

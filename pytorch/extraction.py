@@ -1,11 +1,67 @@
 """Embeddings of whole utterances, batched by length."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
-from pytorch.features.cmvn import subtract_mean
+from pytorch.models import check_layer
+from pytorch.program import Fail
 
 PADDING = 0.2  # of a batch, at most
+CLASSES = "classes"  # in place of a layer: what the loss says of each class
+
+
+class Embedder:
+    """What embeddings come from: a layer of a network, or what its loss says of each class (cosines without margin and scale, or logits).
+
+    layer: one of the network's; None: the one it gives by itself; loss: in place of a layer; the rest as of a network, see pytorch/models/__init__.py
+    """
+
+    def __init__(self, model, layer=None, loss=None):
+        self.model, self.layer, self.loss = model, layer, loss
+        self.min_frames, self.masks_padding = model.min_frames, model.masks_padding
+
+    @classmethod
+    def load(cls, experiment, epoch, device, layer=None):
+        """experiment: an Experiment; layer: of the network, None, or CLASSES"""
+        if layer != CLASSES:
+            model = experiment.load(epoch, device)
+            check_layer(model, layer)
+            return cls(model, layer)
+        network = experiment.load_network(epoch, device)
+        if not experiment.settings["classes"] or not hasattr(network.loss, "_scores"):
+            raise Fail(f"--layer {CLASSES}: {experiment.path} was not trained to tell classes; name a layer of its network")
+        return cls(network.model, loss=network.loss)
+
+    def embed(self, x, lengths=None):
+        """x, lengths: as of a network -> (B, dim)"""
+        if self.loss is not None:
+            return self.loss.scores(self.model(x, lengths))
+        return self.model.embed(x, lengths) if self.layer is None else self.model.embed(x, lengths, self.layer)
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """How utterances are cut before the network sees them, as Kaldi's nnet3-xvector-compute does: pieces of `size` one behind the other, the last one
+    shorter; a piece shorter than `least` is padded with its first and its last row; the embedding is the mean of the pieces', weighted by their lengths.
+
+    All in what the network is given, frames or samples. size: None: utterances stay whole; most: in a batch of pieces
+    """
+
+    size: int | None
+    least: int
+    most: int
+
+    def pieces(self, lengths):
+        """lengths: of utterances -> [(number of the utterance, first, length), …]"""
+        return [(row, first, min(self.size or total, total - first)) for row, total in enumerate(lengths) for first in range(0, total, self.size or total)]
+
+    def padded(self, piece):
+        """(T, dim) -> (T or least, dim): the first row is repeated for half of what is missing, rounded down, the last one for the rest"""
+        missing = max(0, self.least - len(piece))
+        before = missing // 2
+        return torch.cat([piece[:1].expand(before, -1), piece, piece[-1:].expand(missing - before, -1)]) if missing else piece
 
 
 def plan_batches(lengths, max_frames, masks_padding=True):
@@ -28,20 +84,56 @@ def plan_batches(lengths, max_frames, masks_padding=True):
     return batches
 
 
+def plan_source(source, front, max_frames, masks_padding=True):
+    """plan_batches() by the lengths of what the network is given of a source (Frames or Waves) through a Front. max_frames: where it is samples, of 10 ms"""
+    return plan_batches(front.lengths(source), units(source, front, max_frames), masks_padding)
+
+
+def units(source, front, num_frames):
+    """So many frames, in what the network is given of a source through a Front: frames, or samples, 10 ms to a frame."""
+    return source.units(num_frames) if not source.row_shape and front.options is None else num_frames
+
+
 @torch.inference_mode()
-def embed_batch(model, features, cmn, device):
-    """features: list of (T, dim) float32 arrays -> (B, embed_dim) float32 array"""
-    lengths = torch.tensor([len(frames) for frames in features])
-    x = torch.zeros(len(features), int(lengths.max()), features[0].shape[1])
-    for row, frames in enumerate(features):
-        x[row, : len(frames)] = torch.from_numpy(frames)
-    x, lengths = x.to(device), lengths.to(device) if lengths.min() < lengths.max() else None
-    if cmn == "mean":
-        x = subtract_mean(x, lengths)
-    return model.embed(x, lengths).float().cpu().numpy()
+def embed_batch(model, utterances, front, device, chunks=None):
+    """utterances: list of arrays, (T, dim) float32 or (samples,) int16; model: a network or an Embedder; front: a Front; chunks: Chunks, None: uncut
+    -> (B, embed_dim) float32 array"""
+    first, lengths = utterances[0], [len(rows) for rows in utterances]
+    x = np.zeros((len(utterances), max(lengths), *first.shape[1:]), dtype=first.dtype)
+    for row, rows in zip(x, utterances, strict=True):
+        row[: len(rows)] = rows
+    x = torch.from_numpy(x).to(device)
+    if min(lengths) == max(lengths):
+        x, _ = front(x, dither=False)
+        if chunks:
+            return _embed_chunks(model, x, [x.shape[1]] * len(x), chunks)
+        return model.embed(x).float().cpu().numpy()
+    x, lengths = front(x, torch.tensor(lengths, device=device), dither=False)
+    if chunks:
+        return _embed_chunks(model, x, lengths.tolist(), chunks)
+    is_padded = bool((lengths < x.shape[1]).any())  # waveforms that differ by less than a frame may give as many frames
+    return model.embed(x, lengths if is_padded else None).float().cpu().numpy()
 
 
-def embed_utterances(model, frames, batches, cmn, device):
-    """Yield (utt, (embed_dim,) array) for each utterance of the batches, which index `frames` (a Frames)."""
+def _embed_chunks(model, x, lengths, chunks):
+    """x: (B, T, dim), whose rows have these lengths, all above 0 -> (B, embed_dim) float32 array"""
+    pieces = chunks.pieces(lengths)
+    found = None
+    for batch in plan_batches(np.array([max(length, chunks.least) for _, _, length in pieces]), chunks.most, model.masks_padding):
+        rows = [chunks.padded(x[row, first : first + length]) for row, first, length in (pieces[index] for index in batch)]
+        totals = torch.tensor([len(piece) for piece in rows], device=x.device)
+        is_padded = bool((totals < totals.max()).any())
+        vectors = model.embed(torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), totals if is_padded else None).double().cpu().numpy()
+        if found is None:
+            found = np.zeros((len(x), vectors.shape[1]))
+        for index, vector in zip(batch, vectors, strict=True):
+            row, _, length = pieces[index]
+            found[row] += vector * (length / lengths[row])
+    return found.astype(np.float32)
+
+
+def embed_utterances(model, source, batches, front, device, chunks=None):
+    """Yield (utt, (embed_dim,) array) for each utterance of the batches, which index `source`, a Frames or Waves."""
     for batch in batches:
-        yield from zip([frames.utts[index] for index in batch], embed_batch(model, [frames.whole(index) for index in batch], cmn, device), strict=True)
+        vectors = embed_batch(model, [source.whole(index) for index in batch], front, device, chunks)
+        yield from zip([source.utts[index] for index in batch], vectors, strict=True)

@@ -38,24 +38,31 @@ def submit(args, log_folder):
     name = "JOB"
     while any(name in word for word in [*words, log]):  # runners replace the name wherever it stands, in a path too
         name += "_"
-    for job in range(1, args.nj + 1):
-        Path(f"{log}.{job}.log").unlink(missing_ok=True)  # an old one would be taken for progress
+    runner = _runner(args.cmd)
+    if not {"slurm", "sge"} & set(runner):  # there, jobs of an earlier run may still write; submit.py looks after it
+        for job in range(1, args.nj + 1):
+            Path(f"{log}.{job}.log").unlink(missing_ok=True)  # an old one would be taken for progress
     words[2:2] = ["--job", name]
-    process = subprocess.Popen([*_runner(args.cmd), f"{name}=1:{args.nj}", f"{log}.{name}.log", *map(quote, words)])
+    process = subprocess.Popen([*runner, f"{name}=1:{args.nj}", f"{log}.{name}.log", *map(quote, words)])
     threading.Thread(target=_show_progress, args=(log, args.nj, process), daemon=True).start()
     if _wait(process) != 0:
         raise Fail(f"jobs failed, see {log}.*.log; started again, only what is missing is done")
 
 
-def submit_alone(args, log_folder):
-    """Run this very command line as one job, show its log as it grows, and wait. Log: <log_folder>/<program>.log."""
+def submit_alone(args, log_folder, resources=()):
+    """Run this very command line as one job, show its log as it grows, and wait. Log: <log_folder>/<program>.log.
+
+    resources: options of the runner, as --gpu 2, that come before those of args.cmd, which win
+    """
     log = _log(log_folder).with_suffix(".log")
     lock = hold(log.with_suffix(".lock"), _program().stem)  # the log is one submission's at a time
     if log.exists():  # of a run that was interrupted: kept
         log.rename(log.with_name(f"{log.stem}.{1 + len(list(log.parent.glob(f'{log.stem}.*.log')))}.log"))
     print(f"{_program().stem}: log in {log}", flush=True)
     words = [sys.executable, str(_program()), "--job", "1", *_without_cmd(sys.argv[1:])]
-    process = subprocess.Popen([*_runner(args.cmd), str(log), *map(quote, words)])
+    runner = _runner(args.cmd)
+    program = 2 if runner[0] == sys.executable else 1
+    process = subprocess.Popen([*runner[:program], *resources, *runner[program:], str(log), *map(quote, words)])
     follower = threading.Thread(target=_follow, args=(log, process), daemon=True)
     follower.start()
     status = _wait(process)

@@ -14,7 +14,8 @@ from pytorch.files import read_json, write_json
 from pytorch.program import Fail
 
 NEUTRAL = {  # options that cannot change a result
-    "config", "nj", "cmd", "job", "device", "overwrite", "num_threads", "num_workers", "keep_last", "max_bad_steps", "save_feats", "max_fail", "allow_cmd",
+    "config", "nj", "cmd", "job", "device", "overwrite", "num_threads", "num_workers", "num_gpus", "num_nodes", "keep_last", "save_minutes", "max_bad_steps",
+    "max_fail", "allow_cmd",
 }  # fmt: skip
 
 

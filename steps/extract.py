@@ -2,93 +2,91 @@
 """Extract the embedding of each utterance with a trained network.
 
 Reads   <exp>/{model.json,epoch-NNN.safetensors}    <data>/{utt2spk,feats.scp,feats.json,vad.scp}
-Writes  <out>/xvector.ark (xvector.JOB.ark with --nj), xvector.scp, xvector.json (network, epoch, hash of its weights)
+        <data>/{utt2spk,wav.scp,segments,vad.scp}   where the network takes waveforms, or there is no feats.scp: features are computed as in training
+Writes  <out>/xvector.ark (xvector.JOB.ark with --nj), xvector.scp, xvector.json (network, epoch, hash of its weights, layer)
+        <out>/xvector.npy                           with --npy true: a row for each line of xvector.scp
+        <out>/log/extract.failed                    the utterances that have no embedding, where the step fails for them
 e.g.    steps/extract.py --nj 4 exp/xvector data/test exp/xvector/test
+        steps/extract.py --layer segment7 --chunk-size 10000 --min-chunk-size 25 exp/xvector data/test exp/xvector/test_segment7
+
+Utterances are embedded whole, or with --chunk-size in pieces, as Kaldi does: the mean of the pieces' embeddings, weighted by their lengths.
 """
 
 import sys
-from operator import itemgetter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir
-from pytorch.experiment import Experiment
-from pytorch.files import read_json, sha256, write_json
-from pytorch.jobs import Shards, add_job_options
+from pytorch.extracting import Extraction, add_extraction_options, add_extractor_options
+from pytorch.files import whole_file, write_json
+from pytorch.jobs import Shards
 from pytorch.marker import Marker
-from pytorch.program import Fail, Parser, boolean, positive_int, run
+from pytorch.network_input import NetworkInput
+from pytorch.package import open_experiment
+from pytorch.program import Parser, boolean, positive_int, run
 
 
 def parse_args():
     parser = Parser(__doc__)
-    parser.add_argument("exp", type=Path, help="experiment directory of steps/train.py")
-    parser.add_argument("data", type=Path, help="data directory with the features the network was trained on")
+    add_extractor_options(parser)
+    parser.add_argument("data", type=Path, help="data directory with the features the network was trained on, or with recordings")
     parser.add_argument("out", type=Path, help="folder of the embeddings, made")
-    parser.add_argument("--epoch", default="best", help="best, final or a number")
-    parser.add_argument("--batch-frames", type=positive_int, default=20000, help="frames in a batch of like utterances; lower it when memory runs out")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--num-threads", type=positive_int, default=1, help="threads of each job on a CPU")
-    parser.add_argument("--overwrite", type=boolean, default=False, help="extract anew where other embeddings are there")
-    add_job_options(parser)
-    return parser.parse_args()
+    parser.add_argument("--chunk-size", type=positive_int, metavar="N", help="cut utterances into pieces of N frames, of 10 ms; whole without it")
+    parser.add_argument("--min-chunk-size", type=positive_int, metavar="N", help="pad shorter pieces with their first and last frame; the network's least")
+    parser.add_argument("--text", type=boolean, default=False, help="write the archive in Kaldi's text form")
+    parser.add_argument("--npy", type=boolean, default=False, help="write xvector.npy too, one matrix in the order of xvector.scp")
+    add_extraction_options(parser)
+    args = parser.parse_args()
+    if args.chunk_size and args.min_chunk_size and args.min_chunk_size > args.chunk_size:
+        parser.error(f"argument --min-chunk-size: {args.min_chunk_size} is more than --chunk-size {args.chunk_size}")
+    return args
 
 
 def main():
     args = parse_args()
-    experiment = Experiment(args.exp)
-    settings = experiment.settings
+    experiment = open_experiment(args.exp)
     data = DataDir(args.data)
-    tables = data.feature_tables(settings["voiced"])
-    experiment.check_features(read_json(data / "feats.json"), data / "feats.json")
-    epoch = experiment.epoch(args.epoch)
-    seed = read_json(args.exp / "opts.json")["options"]["seed"]
-    weights = sha256(experiment.weights(epoch))
-    facts = {"experiment": str(args.exp), "seed": seed, "epoch": epoch, "weights_sha256": weights, "features": settings["features"]}
-    inputs = {"weights": weights, "model.json": sha256(args.exp / "model.json"), **{name: sha256(path) for name, path in tables.items()}}
-    shards = Shards(args, Marker(args.out / ".done/extract.json", {"batch_frames": args.batch_frames}, inputs), args.out, "xvector", list(data.utt2spk))
+    given = NetworkInput(experiment, data, args)
+    extraction = Extraction("extract", experiment, data, given, args)
+    changes = {"layer": extraction.layer, "chunk_size": args.chunk_size, "min_chunk_size": args.min_chunk_size, "text": args.text or None}
+    options = {"batch_frames": args.batch_frames, **given.options, **changes}
+    marker = Marker(args.out / ".done/extract.json", options, {**extraction.identity, **given.inputs})
+    shards = Shards(args, marker, args.out, "xvector", list(data.utt2spk), writer=text_writer if args.text else None)
     if shards.is_done():
+        write_matrix(args)
         print(f"extract: the embeddings in {args.out} are there")
         return
-    extraction = Extraction(experiment, epoch, data, args)
+    if not shards.is_worker:
+        extraction.prepare()
+        (args.out / "xvector.npy").unlink(missing_ok=True)
     shards.work(extraction.vectors, log_folder=args.out / "log", items=extraction.batches, what="batches")
     if shards.is_worker:
         return
-    write_json(args.out / "xvector.json", facts)
+    write_json(args.out / "xvector.json", extraction.facts() | {name: changes[name] for name in ("chunk_size", "min_chunk_size") if changes[name]})
     shards.finish([args.out / "xvector.json"])
-    print(f"extract: {len(data.utt2spk)} embeddings of {data.path} in {args.out}, by epoch {epoch} of {args.exp}")
+    write_matrix(args)
+    print(f"extract: {len(data.utt2spk)} embeddings of {data.path} in {args.out}, by epoch {extraction.epoch} of {args.exp}")
 
 
-class Extraction:
-    """The work of one job: the network and the frames, loaded when the job knows that it has something to do."""
+def text_writer(path, scp):
+    from pytorch.data.ark import ArkWriter
 
-    def __init__(self, experiment, epoch, data, args):
-        self.experiment, self.epoch, self.data, self.args = experiment, epoch, data, args
+    return ArkWriter(path, scp, text=True)
 
-    def batches(self):
-        """Lists of indices of utterances; of all jobs, for jobs share out whole batches and so compute the same values however many they are."""
-        import torch
 
-        from pytorch.data.frames import stored_frames
-        from pytorch.device import choose_device
-        from pytorch.extraction import plan_batches
+def write_matrix(args):
+    """xvector.npy, where it is asked for and not there; an old one is removed before the embeddings are made anew."""
+    path = args.out / "xvector.npy"
+    if not args.npy or path.exists():
+        return
+    import numpy as np
 
-        torch.set_num_threads(self.args.num_threads)
-        self.device = choose_device(self.args.device)
-        self.model = self.experiment.load(self.epoch, self.device)
-        self.frames = stored_frames(self.data, self.experiment.settings["voiced"])
-        self.frames.need_length(self.model.min_frames)
-        return plan_batches(self.frames.lengths, self.args.batch_frames, self.model.masks_padding)
+    from pytorch.data.ark import ArkReader, read_matrix
 
-    def vectors(self, batches):
-        """Yield each utterance of the batches with its embedding, by utterance."""
-        import numpy as np
-
-        from pytorch.extraction import embed_utterances
-
-        for utt, vector in sorted(embed_utterances(self.model, self.frames, batches, self.experiment.settings["cmn"], self.device), key=itemgetter(0)):
-            if not np.isfinite(vector).all() or not vector.any():
-                raise Fail(f"{self.data.path}: the embedding of '{utt}' is zero or not finite; look at its recording, and at the network's training")
-            yield utt, vector, {}
+    scp = args.out / "xvector.scp"
+    matrix = read_matrix(scp, list(ArkReader(scp)))
+    with whole_file(path, "wb") as file:
+        np.save(file, matrix, allow_pickle=False)
 
 
 if __name__ == "__main__":

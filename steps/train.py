@@ -1,16 +1,23 @@
 #!/usr/bin/env python3
-"""Train a network to tell the speakers of a data directory apart.
+"""Train a network on a data directory: to tell its speakers, or what else its utterances are labelled with, apart.
 
-Reads   <data>/{utt2spk,feats.scp,feats.json,vad.scp}   features, by memory map; --valid: the same of other speakers, and `trials`
+Reads   <data>/{utt2spk,feats.scp,feats.json,vad.scp}   features, by memory map; or wav.scp, for networks on waveforms and with --online-feats
+        <data>/utt2label, utt2age, …                    with --targets; --valid: the same of other speakers, and `trials`
 Writes  <exp>/{cmd,opts.json,model.json}                what is trained, on what, how
-        <exp>/epoch-NNN.safetensors, best, final        weights after each epoch; the epoch with the lowest validation EER; the last
+        <exp>/epoch-NNN.safetensors, best, final        weights after each epoch; the epoch with the best validation; the last
         <exp>/train.tsv, tensorboard/, state/           figures of each epoch; the state from which a killed training goes on
+        <exp>/left_out, bad/                            utterances that are never drawn, and why; batches without a finite loss and gradient
 e.g.    steps/train.py --valid data/valid --loss aam --epochs 30 data/train exp/xvector
-        steps/train.py --online-feats conf/fbank.conf --voiced false data/train exp/xvector      features computed from wav.scp while training
+        steps/train.py --model sinctdnn --sampler speaker --batch-size 256 --days-per-epoch 5 --schedule constant --lr 0.01 data/train exp/sinc
+        steps/train.py --targets utt2age --loss regression --schedule one-cycle data/train exp/age
+        steps/train.py --init exp/resnet --min-frames 600 --max-frames 600 --loss-args margin=0.5 --margin-warmup-epochs 0 --lr 1e-5 data/train exp/resnet_lm
         tensorboard --logdir exp/xvector/tensorboard
 """
 
 import argparse
+import contextlib
+import math
+import os
 import shlex
 import shutil
 import sys
@@ -20,60 +27,106 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir
 from pytorch.data.recordings import add_audio_options, audio_options_of
-from pytorch.features.options import add_feature_options, feature_options_of
-from pytorch.files import need_file, sha256, whole_file, write_json
+from pytorch.experiment import Experiment
+from pytorch.features.wave_input import WaveInput
+from pytorch.files import need_file, read_json, sha256, whole_file, write_json
 from pytorch.jobs import submit_alone
-from pytorch.losses import parse_loss_args
+from pytorch.launch import LAUNCHED, is_part, launch, locks, one_of_many
+from pytorch.losses import LOSSES, parse_loss_args
 from pytorch.marker import Marker, options_of
-from pytorch.models import MODELS, parse_model_args
+from pytorch.models import MODELS, ON_WAVES, parse_model_args
 from pytorch.program import Fail, Parser, boolean, commit, count, fraction, non_negative_float, positive_float, positive_int, run
 from pytorch.progress import clock
 
-SPEAKER_LOSSES = ("softmax", "am", "aam", "coco", "centre")
+RANGE_TEST_STEPS = 300
+# compared by what is in them, or not at all
+NOT_COMPARED = ("data", "exp", "valid", "online_feats", "epochs", "range_test", "init", "classes", "valid_trials")
 
 
 def parse_args():
     parser = Parser(__doc__)
     parser.add_argument("data", type=Path, help="training data directory")
     parser.add_argument("exp", type=Path, help="experiment directory, made")
-    parser.add_argument("--valid", type=Path, help="validation data directory: held-out speakers, with trials")
-    parser.add_argument("--model", choices=MODELS, default="xvector", help="network")
-    parser.add_argument("--model-args", default="", help="arguments of the network, 'name=value name=value'; a wrong one lists them all")
-    parser.add_argument("--loss", choices=SPEAKER_LOSSES, default="aam", help="aam: additive angular margin; am: additive margin; coco: congenerous cosine")
-    parser.add_argument("--loss-args", default="", help="arguments of the loss, 'scale=30 margin=0.2'; a wrong one lists them all")
-    parser.add_argument("--margin-warmup-epochs", type=non_negative_float, default=5.0, help="aam, am: epochs over which the margin grows from 0")
-    parser.add_argument("--cmn", choices=("mean", "none"), default="mean", help="subtract the mean of what the network sees (crop, utterance)")
-    parser.add_argument("--voiced", type=boolean, default=True, help="only frames that vad.scp calls voiced")
-    parser.add_argument("--online-feats", type=Path, help="file of feature options (see make_feats.py): compute the features from wav.scp while training")
-    parser.add_argument("--save-feats", type=Path, help="with --online-feats: folder that keeps what was computed, for the next epoch and the next training")
-    add_audio_options(parser)
-    parser.add_argument("--epochs", type=positive_int, default=30, help="number of epochs")
-    parser.add_argument("--steps-per-epoch", type=count, default=0, help="steps of an epoch; 0: as many as the utterances fill")
-    parser.add_argument("--batch-size", type=positive_int, default=64, help="crops in a batch; lower it when memory runs out")
-    parser.add_argument("--min-frames", type=positive_int, default=200, help="shortest crop, frames; each batch has one length")
-    parser.add_argument("--max-frames", type=positive_int, default=400, help="longest crop, frames; shorter utterances are repeated")
-    parser.add_argument("--sampler", choices=("utterance", "speaker"), default="utterance", help="each utterance, or each speaker, equally often")
-    parser.add_argument("--optimizer", choices=("adamw", "adam", "sgd", "rmsprop"), default="adamw", help="optimiser")
-    parser.add_argument("--lr", type=positive_float, default=1e-3, help="peak learning rate")
-    parser.add_argument("--weight-decay", type=non_negative_float, default=1e-2, help="weight decay")
-    parser.add_argument("--momentum", type=fraction, default=0.9, help="sgd: momentum")
-    parser.add_argument("--schedule", choices=("cosine", "exponential", "constant", "one-cycle"), default="cosine", help="learning rate over the steps")
-    parser.add_argument("--warmup-steps", type=count, default=50, help="steps over which the learning rate grows")
-    parser.add_argument("--final-lr-share", type=fraction, default=0.01, help="learning rate at the end, share of the peak")
-    parser.add_argument("--pct-start", type=fraction, default=0.15, help="one-cycle: share of the steps over which the learning rate rises to its peak")
-    parser.add_argument("--div-factor", type=positive_float, default=5.0, help="one-cycle: how many times less than the peak it is at the start")
-    parser.add_argument("--final-div-factor", type=positive_float, default=1000.0, help="one-cycle: how many times less than at the start it is at the end")
-    parser.add_argument("--clip-grad", type=non_negative_float, default=5.0, help="largest norm of the gradient; 0: any")
-    parser.add_argument("--max-bad-steps", type=positive_int, default=10, help="steps in a row without a finite loss and gradient that end the training")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 autocast where the hardware has it, else fp32")
-    parser.add_argument("--keep-last", type=count, default=0, help="weights of how many epochs to keep beside the best; 0: all")
-    parser.add_argument("--seed", type=count, default=1, help="of the initial weights and the batches")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--num-workers", type=count, default=0, help="processes that read batches ahead; 0: none")
-    parser.add_argument("--num-threads", type=count, default=0, help="threads on a CPU; 0: one a core; 1 for small networks on a busy machine")
-    parser.add_argument("--overwrite", type=boolean, default=False, help="begin anew where other options or data were trained on")
-    parser.add_argument("--cmd", help="runner: train as a job of its own, log in <exp>/log/train.log")
-    parser.add_argument("--job", type=positive_int, help=argparse.SUPPRESS)
+
+    what = parser.add_argument_group("what is learnt")
+    what.add_argument("--model", choices=MODELS, default="xvector", help="network")
+    what.add_argument("--model-args", default="", help="arguments of the network, 'name=value name=value'; a wrong one lists them all")
+    what.add_argument("--targets", default="utt2spk", help="utt2spk, any utt2X, `utterance` (each its own class); 'utt2label,utt2age' for --loss joint")
+    what.add_argument("--classes", type=Path, help="file with the names of the classes in their order, one a line")
+    what.add_argument("--loss", choices=LOSSES, default="aam", help="aam: additive angular margin; am: additive margin; coco: congenerous cosine")
+    what.add_argument("--loss-args", default="", help="arguments of the loss, 'scale=30 margin=0.2'; a wrong one lists them all")
+    what.add_argument("--margin-warmup-epochs", type=non_negative_float, default=5.0, help="aam, am: epochs over which the margin grows from 0")
+    what.add_argument("--margin-start-epoch", type=non_negative_float, default=0.0, help="aam, am: epochs before it begins to grow")
+    what.add_argument("--margin-shape", choices=("linear", "exponential"), default="linear", help="aam, am: how it grows")
+    what.add_argument("--init", type=Path, metavar="EXP", help="begin with the weights of another experiment")
+    what.add_argument("--init-epoch", default="best", help="--init: best, final, average or a number")
+    what.add_argument("--freeze", type=lambda text: text.split(","), default=[], metavar="PART,…", help="parts of the network that stay as they are")
+
+    seen = parser.add_argument_group("what is seen")
+    seen.add_argument("--cmn", choices=("mean", "none"), default="mean", help="subtract the mean of what the network sees (crop, utterance)")
+    seen.add_argument("--voiced", type=boolean, default=True, help="only frames that vad.scp calls voiced; not for waveforms")
+    seen.add_argument("--online-feats", type=Path, metavar="CONF", help="file of feature options (see make_feats.py): compute features while training")
+    add_audio_options(seen)
+    seen.add_argument("--sampler", choices=("utterance", "class", "speaker", "windows"), default="utterance", help="what is drawn equally often")
+    seen.add_argument("--batch-size", type=positive_int, default=64, help="crops in a batch; lower it when memory runs out")
+    seen.add_argument("--accumulate", type=positive_int, default=1, help="parts in which a batch is computed, one after the other, to save memory")
+    seen.add_argument("--min-frames", type=positive_int, default=200, help="shortest crop, frames (10 ms of a waveform); each batch has one length")
+    seen.add_argument("--max-frames", type=positive_int, default=400, help="longest crop, frames")
+    seen.add_argument("--short", choices=("repeat", "pad", "drop"), default="repeat", help="utterances shorter than a crop")
+    seen.add_argument("--spk-per-batch", type=count, default=0, help="sampler speaker: speakers in a batch; 0: as many as fill --batch-size")
+    seen.add_argument("--utts-per-spk", type=positive_int, default=1, help="sampler speaker: utterances of each")
+    seen.add_argument("--chunks-per-utt", type=positive_int, default=1, help="sampler speaker: crops of each utterance, whose embeddings are averaged")
+    seen.add_argument("--by-duration", type=boolean, default=True, help="sampler speaker: draw a speaker's utterances by duration; false: evenly")
+    seen.add_argument("--min-spk-sec", type=non_negative_float, default=0.0, help="sampler speaker: leave out speakers with less")
+
+    course = parser.add_argument_group("how long, how fast")
+    course.add_argument("--epochs", type=positive_int, default=30, help="number of epochs; a finished training goes on where more are asked for")
+    course.add_argument("--steps-per-epoch", type=count, default=0, help="steps after which weights are kept and validated; 0: one pass over the data")
+    course.add_argument("--passes-per-epoch", type=non_negative_float, default=0.0, help="the same in passes over the data")
+    course.add_argument("--days-per-epoch", type=non_negative_float, default=0.0, help="the same in days of audio")
+    course.add_argument("--optimizer", choices=("adamw", "adam", "sgd", "rmsprop"), default="adamw", help="optimiser")
+    course.add_argument("--lr", type=positive_float, default=1e-3, help="peak learning rate")
+    course.add_argument("--range-test", type=boolean, default=False, help=f"suggest a --lr by {RANGE_TEST_STEPS} steps from 1e-6 to 10; nothing is trained")
+    course.add_argument("--weight-decay", type=non_negative_float, default=1e-2, help="weight decay")
+    course.add_argument("--momentum", type=fraction, default=0.9, help="sgd: momentum (Nesterov's)")
+    schedules = ("cosine", "exponential", "constant", "one-cycle", "cyclic", "plateau")
+    course.add_argument("--schedule", choices=schedules, default="cosine", help="learning rate over the steps")
+    course.add_argument("--warmup-steps", type=count, default=50, help="steps over which the learning rate grows; not for one-cycle")
+    course.add_argument("--final-lr-share", type=fraction, default=0.01, help="cosine, exponential: at the end; cyclic: at the least; share of the peak")
+    course.add_argument("--pct-start", type=fraction, default=0.15, help="one-cycle: share of the steps over which the learning rate rises to its peak")
+    course.add_argument("--div-factor", type=positive_float, default=5.0, help="one-cycle: how many times less than the peak it is at the start")
+    course.add_argument("--final-div-factor", type=positive_float, default=1000.0, help="one-cycle: how many times less than at the start it is at the end")
+    course.add_argument("--cycle-epochs", type=positive_float, default=10.0, help="cyclic: epochs of a cycle")
+    course.add_argument("--cycle-decay", type=fraction, default=1.0, help="cyclic: how the height of a cycle shrinks from one to the next")
+    course.add_argument("--patience", type=positive_int, default=15, help="plateau: validations (without: epochs) in a row without a new best")
+    course.add_argument("--lr-factor", type=fraction, default=0.5, help="plateau: what the learning rate is then multiplied with")
+    course.add_argument("--clip-grad", type=non_negative_float, default=5.0, help="largest norm of the gradient; 0: any")
+    course.add_argument("--max-bad-steps", type=positive_int, default=10, help="steps in a row without a finite loss and gradient that end the training")
+    course.add_argument("--ema", type=fraction, default=0.0, help="keep and validate a running average of the weights with this decay, e.g. 0.999; 0: none")
+    course.add_argument("--average-last", type=count, default=0, help="at the end, average the weights of so many last epochs into average.safetensors")
+    course.add_argument("--seed", type=count, default=1, help="of the initial weights and the batches")
+
+    judged = parser.add_argument_group("validation")
+    judged.add_argument("--valid", type=Path, help="validation data directory: held-out speakers, with trials or the table of --targets")
+    judged.add_argument("--valid-trials", help="its trials: a file in Kaldi's form, or CLIENTS,IMPOSTORS (default: its file `trials`)")
+    judged.add_argument("--select", help="what chooses the best epoch: eer, min_dcf, loss, accuracy, macro_f1, uar, mae, spearman (default: uar, mae or eer)")
+    judged.add_argument("--validate-every", type=positive_int, default=1, help="epochs; the last one always")
+    judged.add_argument("--early-stop", type=count, default=0, help="end after so many validations in a row without a new best; 0: never")
+    judged.add_argument("--keep-last", type=count, default=0, help="weights of how many epochs to keep beside the best; 0: all")
+
+    machine = parser.add_argument_group("the machine")
+    machine.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    machine.add_argument("--num-gpus", type=positive_int, default=1, help="processes that share each batch, one a card (on a CPU: so many processes)")
+    machine.add_argument("--num-nodes", type=positive_int, default=1, help="machines of a Slurm job with so many cards each")
+    machine.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 autocast where the hardware has it, else fp32")
+    machine.add_argument("--channels-last", choices=("auto", "true", "false"), default="auto", help="layout of 2-D networks; auto: where it is faster")
+    machine.add_argument("--compile", type=boolean, default=False, help="torch.compile: a slow start, faster steps")
+    machine.add_argument("--num-workers", type=count, default=0, help="processes that read batches ahead, for each card; 0: none")
+    machine.add_argument("--num-threads", type=count, default=0, help="threads on a CPU; 0: one a core; 1 for small networks on a busy machine")
+    machine.add_argument("--save-minutes", type=non_negative_float, default=30.0, help="save the state within long epochs too, every so often; 0: not")
+    machine.add_argument("--overwrite", type=boolean, default=False, help="begin anew where other options or data were trained on")
+    machine.add_argument("--cmd", help="runner: train as a job of its own, log in <exp>/log/train.log")
+    machine.add_argument("--job", type=positive_int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -83,128 +136,107 @@ def main():
     data = DataDir(args.data)
     valid = DataDir(args.valid) if args.valid else None
     check(args, data, valid)
-    online = online_options(args)
-    options = options_of(args, without=("data", "exp", "valid", "online_feats"))
-    if online:
-        options["features"] = online.to_json()
-    marker = Marker(args.exp / ".done" / "train.json", options, fingerprints(args, data, valid), True)
-    alone = args.job is not None or not args.cmd
-    if alone:
+    wave_input = wave_input_of(args, model_args)
+    options = {**options_of(args, without=NOT_COMPARED), "features": wave_input.settings if wave_input else None}
+    marker = Marker(args.exp / ".done" / "train.json", options, fingerprints(args, data, valid, wave_input), True)
+    alone, launched = args.job is not None or not args.cmd, LAUNCHED in os.environ
+    if alone and locks():
         marker.lock()
-    if marker.is_done(args.overwrite):
+    if not args.range_test and not launched and is_trained(args, marker):
         print(f"train: {args.exp} is trained already")
-        return
+        return 0
     if not alone:
-        submit_alone(args, args.exp / "log")
-        return
+        submit_alone(args, args.exp / "log", resources(args))
+        return 0
+    if args.num_gpus * args.num_nodes > 1 and not is_part():
+        return launch(args.num_gpus, args.num_nodes, args.num_threads)
 
     import torch
 
-    from pytorch.device import choose_device
-    from pytorch.training.loop import train
+    from pytorch.device import choose_device, keep_memory
+    from pytorch.training.assemble import assemble
+    from pytorch.training.parallel import Processes
 
-    device = choose_device(args.device)
+    processes = Processes()
+    device = processes.device(choose_device(args.device))
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
-    network, crops, validation = prepare(args, model_args, loss_args, data, valid, online)
-    begin(args, marker)
-    write_json(args.exp / "model.json", settings_of(args, model_args, loss_args, crops.frames, sorted(data.spk2utt)))
-    print(f"train: {describe(args, network, crops)}, on {device}", flush=True)
-    try:
-        rows = train(args.exp, network, crops, validation, args, device)
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
-            raise
-        raise Fail(f"out of memory on {device}: lower --batch-size or --max-frames, or the widths in --model-args") from None
-    best = int((args.exp / "best").read_text())
-    marker.finish([args.exp / name for name in ("model.json", "final", "best", f"epoch-{best:03d}.safetensors")])
-    shutil.rmtree(args.exp / "state")
-    eer = rows[best - 1]["valid_eer"]
-    found = f", valid EER {100 * eer:.2f} %" if eer is not None else ""
-    print(f"train: {args.exp} done, {clock(sum(row['seconds'] for row in rows))}, best epoch {best}{found}")
+    keep_memory()
+    training = assemble(args, model_args, loss_args, data, valid, wave_input, device, processes)
+    if processes.first:
+        print(f"train: {describe(args, training)}, on {device}{f' and {processes.world - 1} more' if processes.world > 1 else ''}", flush=True)
+    processes.join(device, marker.asked)
+    with advice(args, device):
+        work(args, training, device, processes, marker)
+    processes.leave()
+    return 0
+
+
+def resources(args):
+    """What a runner is asked for beside what --cmd says"""
+    cards = ["--gpu", str(args.num_gpus)] if args.num_gpus > 1 and args.device != "cpu" else []
+    return [*cards, *(["--nodes", str(args.num_nodes)] if args.num_nodes > 1 else [])]
 
 
 def check(args, data, valid):
     """What can be said to be wrong before torch is there."""
     if args.min_frames > args.max_frames:
         raise Fail(f"--min-frames {args.min_frames}: more than --max-frames {args.max_frames}")
-    if args.batch_size < 2:
-        raise Fail("--batch-size 1: 2 or more are needed, a batch is normalised by its own statistics")
+    if args.batch_size < 2 * args.num_gpus * args.num_nodes:
+        raise Fail(f"--batch-size {args.batch_size}: 2 or more are needed for each process, a batch is normalised by its own statistics")
+    if args.num_gpus > 1 and ":" in args.device:
+        raise Fail(f"--device {args.device}: with --num-gpus {args.num_gpus} each process takes a card of its own; pass --device cuda")
     if args.seed >= 1 << 32:
         raise Fail(f"--seed {args.seed}: less than 2^32 is needed")
-    if len(data.spk2utt) < 2:
-        raise Fail(f"{data / 'utt2spk'}: one speaker only; two or more are needed to tell apart")
+    if args.keep_last and args.keep_last < args.average_last:
+        raise Fail(f"--keep-last {args.keep_last}: --average-last {args.average_last} needs as many")
+    if args.init and args.init.resolve() == args.exp.resolve():
+        raise Fail(f"--init {args.init}: is what is trained here; train into another folder")
+    for name, given in (("--valid-trials", args.valid_trials), ("--select", args.select), ("--early-stop", args.early_stop)):
+        if given and not valid:
+            raise Fail(f"{name}: only with --valid")
     if valid and (shared := data.spk2utt.keys() & valid.spk2utt.keys()):
         raise Fail(f"{valid.path}: the speaker '{min(shared)}' is also in {data.path} ({len(shared)} such); validation needs speakers of its own")
 
 
-def prepare(args, model_args, loss_args, data, valid, online):
-    """-> network (model and loss), training crops, validation or None"""
-    import torch
+def wave_input_of(args, model_args):
+    """-> WaveInput where the network is given recordings, or features that are computed from them; None where they are stored"""
+    if args.model in ON_WAVES:
+        from pytorch.features.wave_input import raw_input_of
+        from pytorch.models import network_class
 
-    from pytorch.losses import build_loss
-    from pytorch.models import build_model, network_class
-    from pytorch.training.batches import Crops
-    from pytorch.training.loop import Network
-    from pytorch.training.validation import Validation
-
-    if network_class(args.model).input == "wave":
-        raise Fail(f"--model {args.model}: takes waveforms, and steps/train.py has features only; choose another network")
-    frames = open_frames(args, data, online)
-    torch.manual_seed(args.seed)
-    model = build_model(args.model, frames.dim, model_args)
-    frames.need_length(model.min_frames)
-    if args.min_frames < model.min_frames:
-        raise Fail(f"--min-frames {args.min_frames}: {args.model} needs {model.min_frames} or more")
-    number = {spk: place for place, spk in enumerate(sorted(data.spk2utt))}
-    targets = [number[data.utt2spk[utt]] for utt in frames.utts]
-    crops = Crops(frames, targets, args.batch_size, args.min_frames, args.max_frames, args.sampler, args.steps_per_epoch, args.seed)
-    validation = Validation(valid, open_frames(args, valid, online), args.cmn, frames.settings, model.min_frames) if valid else None
-    with torch.no_grad():
-        in_dim = model.eval()(torch.zeros(1, args.min_frames, frames.dim)).shape[1]
-    return Network(model, build_loss(args.loss, in_dim, len(number), loss_args, targets)), crops, validation
-
-
-def online_options(args):
-    """The FeatureOptions in the file --online-feats, None without."""
+        if args.online_feats:
+            raise Fail(f"--online-feats: {args.model} takes waveforms, not features; leave it out")
+        return raw_input_of(network_class(args.model), model_args)
     if args.online_feats is None:
-        for name, given in (("--save-feats", args.save_feats), ("--channel", args.channel is not None), ("--resample", args.resample)):
+        for name, given in (("--channel", args.channel is not None), ("--resample", args.resample)):
             if given:
-                raise Fail(f"{name}: only with --online-feats; stored features have been computed already")
+                raise Fail(f"{name}: only with --online-feats, or a network on waveforms; stored features have been computed already")
         return None
-    parser = Parser("")
-    add_feature_options(parser)
-    return feature_options_of(parser.parse_args(["--config", str(args.online_feats)]))
+    from pytorch.features.online import read_feature_options
+
+    options = read_feature_options(args.online_feats)
+    return WaveInput(options.sample_frequency, options)
 
 
-def open_frames(args, data, online):
-    from pytorch.data.frames import stored_frames
-    from pytorch.data.recordings import Recordings
-    from pytorch.features.online import computed_frames
-
-    if online is None:
-        return stored_frames(data, args.voiced)
-    recordings = Recordings(data, online.sample_frequency, **audio_options_of(args))
-    return computed_frames(data, args.voiced, online, recordings, args.save_feats)
-
-
-def describe(args, network, crops):
-    short = int((crops.frames.lengths < args.max_frames).sum())
-    return (
-        f"{args.model}, {sum(weight.numel() for weight in network.model.parameters()):,} parameters; {len(crops.targets)} utterances of "
-        f"{int(crops.targets.max()) + 1} speakers, {short} shorter than {args.max_frames} frames (repeated where a crop is longer); "
-        f"{args.epochs} epochs of {crops.steps_per_epoch} steps"
-    )
-
-
-def fingerprints(args, data, valid):
-    """What the result depends on: hashes of all tables read; where features are computed, the sizes of the recordings."""
-    files = {f"training {name}": path for name, path in tables_of(args, data).items()}
-    if valid:
-        files |= {f"validation {name}": path for name, path in tables_of(args, valid).items()}
-        files["trials"] = need_file(valid / "trials", f"draw them with utils/make_trials.py {valid.path}")
+def fingerprints(args, data, valid, wave_input):
+    """What the result depends on: hashes of all tables read; where recordings are read, their sizes."""
+    files = {}
+    for what, side in (("training", data), ("validation", valid)):
+        if side:
+            tables = side.recording_tables(False) if wave_input else side.feature_tables(args.voiced)
+            labels = [*args.targets.split(","), *(["utt2window"] if args.sampler == "windows" and side is data else [])]
+            tables |= {name: side / name for name in labels if name.startswith("utt2") and side.has(name)}
+            files |= {f"{what} {name}": path for name, path in tables.items()}
+    for number, path in enumerate(trial_files(args, valid)):
+        files["trials" if number == 0 else "impostor trials"] = path
+    if args.classes:
+        files["the list of classes"] = need_file(args.classes)
+    if args.init:
+        other = Experiment(args.init)
+        files["the weights of --init"] = other.weights(other.epoch(args.init_epoch))
     prints = {what: sha256(path) for what, path in files.items()}
-    if args.online_feats:
+    if wave_input:
         from pytorch.data.recordings import Recordings
 
         for what, side in (("training", data), ("validation", valid)):
@@ -213,40 +245,130 @@ def fingerprints(args, data, valid):
     return prints
 
 
-def tables_of(args, data):
-    if args.online_feats is None:
-        return data.feature_tables(args.voiced)
-    return data.recording_tables(args.voiced)
+def trial_files(args, valid):
+    if not valid:
+        return []
+    if args.valid_trials:
+        given = [args.valid_trials] if Path(args.valid_trials).is_file() else args.valid_trials.split(",")
+        return [need_file(path, "--valid-trials names a file, or CLIENTS,IMPOSTORS") for path in given]
+    return [valid / "trials"] if valid.has("trials") else []
 
 
-def begin(args, marker):
-    """Take up a training under way with the same options and data, or clear the folder and start one."""
-    if not marker.is_begun():
-        marker.claim([args.exp / "model.json"], args.overwrite)
-        for old in (args.exp / "best", args.exp / "final", args.exp / "train.tsv", *args.exp.glob("epoch-*.safetensors")):
-            old.unlink(missing_ok=True)
-        for folder in ("state", "tensorboard"):
-            shutil.rmtree(args.exp / folder, ignore_errors=True)
-        made_by = {"commit": commit(), "python": sys.version.split()[0], "torch": version("torch")}
-        write_json(args.exp / "opts.json", {**made_by, **marker.asked})
-        with whole_file(args.exp / "cmd") as file:
-            file.write(shlex.join(sys.argv[:-2] if args.job else sys.argv) + "\n")  # without --job 1
-        marker.begin()
+def is_trained(args, marker):
+    """Whether there is nothing to do. Fails where something else was trained, or for longer."""
+    done = marker.is_done(args.overwrite)
+    if args.overwrite or not (done or marker.is_begun()):
+        return False
+    epochs = epochs_before(args)
+    if args.epochs < epochs:
+        raise Fail(f"{args.exp}: --epochs was {epochs}, now {args.epochs}; a training can only be made longer. Pass --overwrite true to begin anew")
+    return done and args.epochs == epochs
 
 
-def settings_of(args, model_args, loss_args, frames, classes):
-    return {
-        "model": args.model,
-        "args": model_args,
-        "feat_dim": frames.dim,
-        "features": frames.settings,
-        "cmn": args.cmn,
-        "voiced": args.voiced,
-        "loss": {"name": args.loss, **loss_args},
-        "classes": classes,
-        "commit": commit(),
+def epochs_before(args):
+    """--epochs of the training that is in the folder"""
+    return read_json(args.exp / "opts.json")["options"]["epochs"]
+
+
+def describe(args, training):
+    model, sampler, targets = training.network.model, training.batches.sampler, training.settings["targets"]
+    learnt = {
+        "classes": f"{len(training.settings['classes'])} classes",
+        "numbers": "numbers",
+        "both": f"{len(training.settings['classes'])} classes and numbers",
     }
+    return (
+        f"{args.model}, {sum(weight.numel() for weight in model.parameters()):,} parameters; {learnt[targets['kind']]} of {targets['what']}; "
+        f"{sampler.summary}; {args.epochs} epochs of {sampler.steps_per_epoch} steps"
+    )
+
+
+@contextlib.contextmanager
+def advice(args, device):
+    """Memory that runs out becomes one line with the options to lower."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if "DataLoader worker" in str(error):
+            raise Fail(f"a process that read data died ({str(error).splitlines()[0]}): was an archive cut short meanwhile, or memory full?") from None
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        lower = f"--batch-size (now {args.batch_size}) or --max-frames (now {args.max_frames}), or the widths in --model-args; or raise --accumulate"
+        raise Fail(f"out of memory on {device}: lower {lower}") from None
+
+
+def work(args, training, device, processes, marker):
+    """Try the largest batch, then train, or do the range test."""
+    from pytorch.training.assemble import update_of
+    from pytorch.training.log import figure_in_words
+    from pytorch.training.loop import train
+    from pytorch.training.rehearsal import range_test, rehearse
+
+    update = update_of(training, args, device, processes)
+    start = rehearse(update, training.batches)
+    if processes.first:
+        guess = math.log(max(1, len(training.settings["classes"])))
+        said = "" if start is None else f"; the loss at margin 0 and scale 1 is {start:.2f}, that of guessing {guess:.2f}"
+        print(f"train: the largest batch fits{said}", flush=True)
+    if args.range_test:
+        suggested = range_test(args.exp / "range_test.tsv", update, training.batches, args.seed, RANGE_TEST_STEPS)
+        if not processes.first:
+            return
+        said = f"--lr {suggested:.2g}" if suggested else "nothing, the loss fell at none; look at the data or the loss"
+        print(f"train: the range test suggests {said}; its curve is in {args.exp}/range_test.tsv", flush=True)
+        return
+    if processes.first:
+        begin(args, marker, training)
+    rows = train(args.exp, update, training.batches, training.validation, args)
+    if processes.first:
+        best = int((args.exp / "best").read_text())
+        marker.finish([args.exp / name for name in ("model.json", "final", "best", f"epoch-{best:03d}.safetensors")])
+        select = training.validation and training.validation.select
+        found = f", {figure_in_words(f'valid_{select}', rows[best - 1][f'valid_{select}'])}" if select else ""
+        print(f"train: {args.exp} done, {clock(sum(row['seconds'] for row in rows))}, best epoch {best}{found}")
+
+
+def begin(args, marker, training):
+    """Take up a training of the same options and data, under way or finished after fewer epochs, or clear the folder and start one."""
+    before = epochs_before(args) if marker.is_begun() or (marker.matches() and not args.overwrite) else math.inf
+    if args.epochs >= before:
+        if args.epochs > before and args.schedule in ("cosine", "exponential", "one-cycle"):
+            print(f"train: {args.epochs} epochs in place of {before}: from here on the {args.schedule} schedule is that of {args.epochs} epochs", flush=True)
+        marker.begin()
+    else:
+        marker.claim([args.exp / "model.json"], args.overwrite)
+        for folder in ("state", "tensorboard", "bad"):
+            shutil.rmtree(args.exp / folder, ignore_errors=True)
+        for old in ("model.json", "best", "final", "train.tsv", "average.safetensors", "left_out"):
+            (args.exp / old).unlink(missing_ok=True)
+        for old in args.exp.glob("epoch-*.safetensors"):
+            old.unlink()
+        with whole_file(args.exp / "cmd") as file:
+            file.write(shlex.join(command_line()) + "\n")
+    made_by = {"commit": commit(), "python": sys.version.split()[0], "torch": version("torch")}
+    write_json(args.exp / "opts.json", {**made_by, **marker.asked, "options": {**marker.asked["options"], "epochs": args.epochs}})
+    write_left_out(args.exp / "left_out", training.batches)
+    if not marker.is_begun():
+        marker.begin()
+    if not (args.exp / "model.json").exists():  # after the marker: one that lies there without it was made by somebody else
+        write_json(args.exp / "model.json", {**training.settings, "commit": commit()})
+
+
+def write_left_out(path, batches):
+    """Lines of `utterance why` for the utterances that are never drawn; no file where there are none."""
+    dropped = [(batches.source.utts[index], why) for why, indices in batches.sampler.dropped.items() for index in indices.tolist()]
+    if dropped:
+        with whole_file(path) as file:
+            file.writelines(f"{utt} {why}\n" for utt, why in dropped)
+
+
+def command_line():
+    """That of the user, without the --job of a runner"""
+    words = list(sys.argv)
+    if "--job" in words:
+        del words[words.index("--job") : words.index("--job") + 2]
+    return words
 
 
 if __name__ == "__main__":
-    run(main)
+    run(one_of_many(main))

@@ -2,22 +2,24 @@
 
 import hashlib
 import json
+import re
 import shutil
 
 import kaldiio
 import numpy as np
 import pytest
-from support import write_feats, write_vad
+import soundfile
+from experiments import call, write_experiment
+from support import failure, write_feats, write_vad
 
 from pytorch.data.ark import ArkReader
-from pytorch.data.data_dir import DataDir, read_table, write_data_dir
+from pytorch.data.data_dir import REST, DataDir, read_table, write_data_dir, write_table
 from pytorch.features.options import FeatureOptions
 from pytorch.files import write_json
+from pytorch.program import Fail
 
 STEP = "steps/extract.py"
 STATS = "steps/extract_stats.py"
-TRAIN = ["--model-args", "frame_dim=8 stats_dim=8 embed_dim=6", "--min-frames", 20, "--max-frames", 30, "--batch-size", 8, "--num-threads", 1]
-TRAIN += ["--epochs", 2, "--steps-per-epoch", 5]
 
 
 def write_data(folder, speakers, seed):
@@ -32,13 +34,9 @@ def write_data(folder, speakers, seed):
 
 
 @pytest.fixture(scope="module")
-def exp(tmp_path_factory, program):
+def exp(tmp_path_factory):
     """A finished experiment; only to be read."""
-    folder = tmp_path_factory.mktemp("exp")
-    data = write_data(folder / "train", ["t0", "t1", "t2"], 1)
-    done = program("steps/train.py", *TRAIN, data, folder / "x")
-    assert done.returncode == 0, done.stderr
-    return folder / "x"
+    return write_experiment(tmp_path_factory.mktemp("exp") / "x", FeatureOptions(use_energy=True).to_json())
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +75,12 @@ def vectors_in(out):
 def voiced_frames(data):
     feats, vad = (kaldiio.load_scp(str(data / name)) for name in ("feats.scp", "vad.scp"))
     return {utt: feats[utt][vad[utt] > 0] for utt in feats}
+
+
+def assert_alike(one, other, atol=1e-5):
+    assert list(one) == list(other)
+    for utt in one:
+        np.testing.assert_allclose(one[utt], other[utt], atol=atol, rtol=atol)
 
 
 def assert_refused(done, program, message):
@@ -140,9 +144,9 @@ def test_another_epoch_stops_until_overwrite(exp, data, tmp_path, extracted, pro
     assert not np.allclose(np.stack(list(one.values())), np.stack(list(other.values())), atol=1e-4)
 
 
-def test_a_network_trained_anew_stops_until_overwrite(lent, exp, data, tmp_path, extracted, program):
+def test_a_network_trained_anew_stops_until_overwrite(lent, data, tmp_path, extracted, program):
     out = shutil.copytree(extracted, tmp_path / "out")
-    assert program("steps/train.py", *TRAIN, "--seed", 2, "--overwrite", "true", exp.parent / "train", lent).returncode == 0
+    write_experiment(lent, FeatureOptions(use_energy=True).to_json(), seed=2)
     done = program(STEP, "--batch-frames", 200, lent, data, out)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"extract.py: {out}: extract was done otherwise: ")
@@ -170,10 +174,10 @@ def test_validation_decides_which_epoch_is_best(lent):
     [
         ("3", "no weights of epoch 3; there are 1, 2"),
         ("0", "no weights of epoch 0; there are 1, 2"),
-        ("last", "'last' is no epoch; best, final or a number is expected"),
-        ("-1", "'-1' is no epoch; best, final or a number is expected"),
-        ("²", "'²' is no epoch; best, final or a number is expected"),
-        ("1.0", "'1.0' is no epoch; best, final or a number is expected"),
+        ("last", "'last' is no epoch; best, final, average or a number is expected"),
+        ("-1", "'-1' is no epoch; best, final, average or a number is expected"),
+        ("²", "'²' is no epoch; best, final, average or a number is expected"),
+        ("1.0", "'1.0' is no epoch; best, final, average or a number is expected"),
     ],
 )
 def test_an_epoch_that_is_not_there_is_refused(which, message, exp, data, tmp_path, program):
@@ -252,8 +256,11 @@ def test_weights_of_another_network_fail_the_step_and_leave_what_was_there(lent,
     ("spoil", "message"),
     [
         (lambda exp, data: (exp / "model.json").unlink(), "{exp}: no experiment (model.json is missing); train one with steps/train.py"),
-        (lambda exp, data: (exp / "best").write_text("x\n"), "{exp}: 'x' is no epoch; best, final or a number is expected"),
-        (lambda exp, data: (data / "feats.scp").unlink(), "{data}/feats.scp: no such file; make it with steps/make_feats.py {data}"),
+        (lambda exp, data: (exp / "best").write_text("x\n"), "{exp}: 'x' is no epoch; best, final, average or a number is expected"),
+        (
+            lambda exp, data: [(data / name).unlink() for name in ("feats.scp", "wav.scp")],
+            "{data}/feats.scp: no such file; make it with steps/make_feats.py {data}",
+        ),
         (
             lambda exp, data: (data / "vad.scp").unlink(),
             "{data}/vad.scp: no such file; voiced frames are asked for; make it with steps/compute_vad.py {data}",
@@ -306,6 +313,171 @@ def test_a_wrong_option_ends_with_status_2(words, message, exp, data, tmp_path, 
     done = program(STEP, *words, exp, data, tmp_path / "out")
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr.replace(" 1\n", "\n").replace(" 40\n", "\n")
+
+
+# ---- from recordings
+
+
+WAVE = {"input": "wave", "sample_frequency": 16000.0}
+SINC = {"sinc_dim": "8", "conv_dim": "6", "frame_dim": "8", "stats_dim": "8", "embed_dim": "6"}
+FEATURES = FeatureOptions(num_mel_bins=24)
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    """{utt: (samples,) int16}: noise of 0.5 to 1.2 s, each with a colour of its own"""
+    chance = np.random.default_rng(5)
+    return {f"s{number}-0": np.convolve(chance.standard_normal(8000 + 1700 * number) * 3000, chance.random(9)).astype(np.int16) for number in range(7)}
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory, sounds):
+    """A data directory of WAV files without features; only to be read, but for what is packed."""
+    return write_recordings(tmp_path_factory.mktemp("recorded"), sounds)
+
+
+def write_recordings(folder, sounds):
+    for utt, samples in sounds.items():
+        soundfile.write(folder / f"{utt}.wav", samples, 16000)
+    write_data_dir(folder / "data", {utt: folder / f"{utt}.wav" for utt in sounds}, {utt: utt[:2] for utt in sounds})
+    return folder / "data"
+
+
+@pytest.fixture(scope="module")
+def raw_exp(tmp_path_factory):
+    """A network of waveforms; only to be read."""
+    return write_experiment(tmp_path_factory.mktemp("raw") / "x", WAVE, "sinctdnn", SINC, 1, "none", False)
+
+
+@pytest.fixture(scope="module")
+def feature_exp(tmp_path_factory):
+    """A network of features, all frames; only to be read."""
+    return write_experiment(tmp_path_factory.mktemp("features") / "x", FEATURES.to_json(), voiced=False)
+
+
+def embedded(*words):
+    assert call("extract", *words).endswith(f" by epoch 2 of {words[-3]}\n")
+    return vectors_in(words[-1])
+
+
+@pytest.mark.parametrize(("name", "args"), [("sinctdnn", SINC), ("xvector_mfcc", {"frame_dim": "8", "stats_dim": "8", "embed_dim": "6"})])
+def test_networks_of_waveforms_embed_each_recording_as_if_it_were_alone(name, args, recorded, sounds, tmp_path):
+    import torch
+
+    from pytorch.experiment import Experiment
+
+    exp = write_experiment(tmp_path / "x", WAVE, name, args, 1, "none", False)
+    found = embedded("--batch-frames", 300, exp, recorded, tmp_path / "xv")
+    model = Experiment(exp).load(2, torch.device("cpu"))
+    with torch.inference_mode():
+        alone = {utt: model.embed(torch.from_numpy(samples).float()[None])[0].numpy() for utt, samples in sounds.items()}
+    assert_alike(found, alone, 1e-4)
+
+
+@pytest.mark.parametrize("which", ["raw_exp", "feature_exp"])
+def test_embeddings_of_recordings_are_the_same_however_they_are_batched_and_shared_out(which, recorded, tmp_path, program, request):
+    exp = request.getfixturevalue(which)
+    alone = embedded("--batch-frames", 1, exp, recorded, tmp_path / "alone")
+    one = embedded("--batch-frames", 350, exp, recorded, tmp_path / "one")
+    done = program(STEP, "--batch-frames", 350, "--nj", 2, exp, recorded, tmp_path / "two")
+    assert (done.returncode, done.stderr) == (0, "")
+    two = vectors_in(tmp_path / "two")
+    assert_alike(one, alone, 1e-4)
+    for utt in one:
+        np.testing.assert_array_equal(one[utt], two[utt], strict=True)
+    assert call("extract", "--batch-frames", 350, exp, recorded, tmp_path / "one") == f"extract: the embeddings in {tmp_path / 'one'} are there\n"
+
+
+def test_features_come_from_recordings_where_none_are_stored_which_is_said(recorded, feature_exp, tmp_path, program):
+    done = program(STEP, feature_exp, recorded, tmp_path / "from_recordings")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = f"extract: {recorded} has no feats.scp: the features are computed from its recordings, with the settings of {feature_exp}\n"
+    assert done.stdout.startswith(said)
+    shutil.copytree(recorded, tmp_path / "data")
+    call("make_feats", "--num-mel-bins", 24, "--compress", 0, tmp_path / "data")
+    said = f"extract: 7 embeddings of {tmp_path / 'data'} in {tmp_path / 'from_features'}, by epoch 2 of {feature_exp}\n"
+    assert call("extract", feature_exp, tmp_path / "data", tmp_path / "from_features") == said
+    assert_alike(vectors_in(tmp_path / "from_recordings"), vectors_in(tmp_path / "from_features"), 1e-4)
+
+
+@pytest.mark.parametrize("options", [{"dither": 1.0}, {"snip_edges": False, "delta_order": 1, "num_mel_bins": 12}], ids=["dither", "derivatives"])
+def test_features_of_recordings_are_made_with_all_settings(options, recorded, tmp_path):
+    options = FeatureOptions(**{"num_mel_bins": 24, **options})
+    exp = write_experiment(tmp_path / "x", options.to_json(), voiced=False)
+    data = shutil.copytree(recorded, tmp_path / "data")
+    words = [f"--{name.replace('_', '-')}={str(value).lower()}" for name, value in options.to_json().items()]
+    call("make_feats", *words, "--compress", 0, data)
+    stored = embedded(exp, data, tmp_path / "stored")
+    (data / "feats.scp").unlink()
+    assert_alike(embedded(exp, data, tmp_path / "computed"), stored, 1e-4)
+
+
+def test_voiced_frames_are_selected_from_the_features_of_recordings(recorded, tmp_path):
+    exp = write_experiment(tmp_path / "x", FEATURES.to_json())
+    data = shutil.copytree(recorded, tmp_path / "data")
+    call("make_feats", "--num-mel-bins", 24, "--compress", 0, data)
+    chance = np.random.default_rng(1)
+    write_vad(data, {utt: chance.random(len(matrix)) < 0.7 for utt, matrix in kaldiio.load_scp(str(data / "feats.scp")).items()})
+    stored = embedded(exp, data, tmp_path / "stored")
+    (data / "feats.scp").unlink()
+    assert_alike(embedded(exp, data, tmp_path / "computed"), stored, 1e-4)
+
+
+def test_embeddings_of_real_recordings_and_of_their_features_agree(corpora, feature_exp, raw_exp, tmp_path):
+    paths = dict(sorted((f"{path.parent.name}-{path.stem}", path) for path in (corpora / "an4/wav").glob("*/*/*.wav"))[::90])
+    write_data_dir(tmp_path / "data", paths, {utt: utt.partition("-")[0] for utt in paths})
+    computed = embedded(feature_exp, tmp_path / "data", tmp_path / "computed")
+    one = embedded(raw_exp, tmp_path / "data", tmp_path / "one")
+    assert_alike(embedded("--batch-frames", 1, raw_exp, tmp_path / "data", tmp_path / "other"), one, 1e-4)
+    call("make_feats", "--num-mel-bins", 24, "--compress", 0, tmp_path / "data")
+    assert_alike(embedded(feature_exp, tmp_path / "data", tmp_path / "stored"), computed, 1e-3)
+
+
+def test_recordings_that_changed_stop_until_overwrite(raw_exp, sounds, tmp_path, program):
+    data, out = write_recordings(tmp_path, sounds), tmp_path / "xv"
+    before = embedded(raw_exp, data, out)
+    soundfile.write(tmp_path / "s0-0.wav", sounds["s0-0"][::2], 16000)
+    message = f"{out}: extract was done otherwise: audio has changed. Pass --overwrite true to do it anew"
+    assert_refused(program(STEP, raw_exp, data, out), "extract.py", message)
+    after = embedded("--overwrite", "true", raw_exp, data, out)
+    assert [utt for utt in after if not np.allclose(after[utt], before[utt], atol=1e-4)] == ["s0-0"]
+
+
+def test_the_channel_of_recordings_is_an_option(raw_exp, sounds, tmp_path, program):
+    stereo = {utt: np.stack([np.zeros_like(samples), samples], axis=1) for utt, samples in sounds.items()}
+    data = write_recordings(tmp_path, stereo)
+    done = program(STEP, raw_exp, data, tmp_path / "xv")
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"extract.py: {data}: its recordings were not packed, see above; mend it, or pack them elsewhere with steps/pack_wavs.py\n")
+    mono = tmp_path / "mono"
+    mono.mkdir()
+    expected = embedded(raw_exp, write_recordings(mono, sounds), tmp_path / "expected")
+    assert_alike(embedded("--channel", 1, raw_exp, data, tmp_path / "xv"), expected)
+
+
+@pytest.mark.parametrize("words", [["--channel", 0], ["--resample", "true"], ["--allow-cmd", "x"]])
+def test_options_of_recordings_are_refused_where_features_are_stored(words, exp, data, tmp_path, program):
+    message = f"{words[0]}: of recordings, but {data}/feats.scp has features that are computed already; leave it out"
+    assert_refused(program(STEP, *words, exp, data, tmp_path / "out"), "extract.py", message)
+
+
+def test_decisions_on_voiced_frames_are_not_made_on_the_fly(recorded, exp, tmp_path, program):
+    remedy = f"make it with steps/make_feats.py and steps/compute_vad.py {recorded}"
+    message = f"{recorded}/vad.scp: no such file; {exp} was trained on voiced frames, which are not decided on here; {remedy}"
+    assert_refused(program(STEP, exp, recorded, tmp_path / "out"), "extract.py", message)
+
+
+def test_features_made_in_several_steps_are_not_computed_on_the_fly(recorded, tmp_path, program):
+    exp = write_experiment(tmp_path / "x", FEATURES.to_json() | {"cmn": "sliding", "cmn_window": 300}, voiced=False)
+    message = f"{exp}/model.json: its features were made with cmn, cmn_window, which cannot be computed from recordings here; make them by the same steps"
+    assert_refused(program(STEP, exp, recorded, tmp_path / "out"), "extract.py", message)
+
+
+def test_recordings_too_short_for_the_network_are_refused_by_name(raw_exp, sounds, tmp_path):
+    data = write_recordings(tmp_path, sounds | {"s8-0": sounds["s0-0"][:2510]})
+    wav_scp, remedy = data / "packed/16000/wav.scp", "leave them out with utils/subset_data_dir.py --min-dur 0.157"
+    message = f"{wav_scp}: 1 utterances have fewer than 2511 samples, the least the network takes: s8-0; {remedy}"
+    assert failure(call, "extract", raw_exp, data, tmp_path / "xv") == message
 
 
 # ---- the plan of batches
@@ -379,3 +551,210 @@ def test_a_network_that_sees_padding_gets_batches_of_one_length():
     lengths = np.array([50, 49, 50, 30, 50])
     assert plan_batches(lengths, 1000) == [[0, 2, 4, 1], [3]]
     assert plan_batches(lengths, 1000, masks_padding=False) == [[0, 2, 4], [1], [3]]
+
+
+# ---- layers, chunks, forms
+
+
+@pytest.fixture(scope="module")
+def kaldi_toy(tmp_path_factory, golden, program):
+    """Kaldi's toy network as an experiment, and a data directory of its features; only to be read."""
+    folder = tmp_path_factory.mktemp("kaldi")
+    text = (golden / "xvector_toy_feats.txt").read_text()
+    feats = {key: np.array([row.split() for row in body.strip().split("\n")], dtype=np.float32) for key, body in re.findall(r"(\S+)  \[(.*?)\]", text, re.S)}
+    write_data_dir(folder / "data", {utt: f"/nowhere/{utt}.wav" for utt in feats}, {utt: utt[:2] for utt in feats})
+    write_feats(folder / "data", feats)
+    done = program("utils/import_kaldi_nnet3.py", "--voiced", "false", golden / "xvector_toy_final.txt", folder / "data", folder / "exp")
+    assert (done.returncode, done.stderr) == (0, "")
+    return folder / "exp", folder / "data"
+
+
+def test_chunks_give_kaldis_embeddings(kaldi_toy, golden, tmp_path):
+    """nnet3-xvector-compute --chunk-size 50 --min-chunk-size 25"""
+    call("extract", "--chunk-size", 50, "--min-chunk-size", 25, *kaldi_toy, tmp_path / "xv")
+    found = vectors_in(tmp_path / "xv")
+    text = (golden / "xvector_toy_chunk50_min25.txt").read_text()
+    expected = {key: np.array(words.split(), dtype=np.float32) for key, words in re.findall(r"(\S+)  \[(.*?)\]", text, re.S)}
+    assert sorted(found) == sorted(expected)
+    for utt in expected:
+        np.testing.assert_allclose(found[utt], expected[utt], rtol=0, atol=1e-4)
+    facts = json.loads((tmp_path / "xv/xvector.json").read_text())
+    assert (facts["chunk_size"], facts["min_chunk_size"]) == (50, 25)
+
+
+@pytest.mark.parametrize("which", ["raw_exp", "feature_exp"])
+def test_chunks_of_recordings_are_the_same_however_they_are_batched(which, recorded, tmp_path, request):
+    exp, words = request.getfixturevalue(which), ["--chunk-size", 40, "--min-chunk-size", 25]
+    alone = embedded(*words, "--batch-frames", 1, exp, recorded, tmp_path / "alone")
+    assert_alike(embedded(*words, "--batch-frames", 350, exp, recorded, tmp_path / "one"), alone, 1e-4)
+    whole = embedded("--min-chunk-size", 25, exp, recorded, tmp_path / "whole")
+    assert_alike(whole, embedded(exp, recorded, tmp_path / "uncut"), 1e-4)
+    assert not np.allclose(whole["s6-0"], alone["s6-0"], atol=1e-6, rtol=0)
+
+
+def test_chunks_are_cut_from_utterances_whose_mean_is_subtracted_already(exp, data, tmp_path):
+    import torch
+
+    from pytorch.experiment import Experiment
+
+    found = embedded("--chunk-size", 30, exp, data, tmp_path / "xv")
+    model = Experiment(exp).load(2, torch.device("cpu"))
+    for utt, frames in voiced_frames(data).items():
+        frames = torch.from_numpy(frames - frames.mean(0))
+        pieces = list(frames.split(30))
+        lengths = [len(piece) for piece in pieces]
+        missing = max(0, 15 - lengths[-1])
+        last = pieces[-1]
+        pieces[-1] = torch.cat([last[:1].repeat(missing // 2, 1), last, last[-1:].repeat(missing - missing // 2, 1)])
+        with torch.inference_mode():
+            expected = sum(model.embed(piece[None])[0] * length for piece, length in zip(pieces, lengths, strict=True)) / sum(lengths)
+        np.testing.assert_allclose(found[utt], expected.numpy(), atol=1e-4, rtol=1e-4)
+
+
+def test_utterances_shorter_than_the_network_takes_are_padded_where_that_is_asked_for(exp, own, tmp_path):
+    write_vad(own, {utt: np.arange(len(matrix)) < (3 if utt == "s0-2" else 20) for utt, matrix in kaldiio.load_scp(str(own / "feats.scp")).items()})
+    with pytest.raises(Fail):
+        call("extract", exp, own, tmp_path / "out")
+    assert read_table(tmp_path / "out/log/extract.failed", REST) == {"s0-2": "3 of at least 15"}
+    assert len(embedded("--min-chunk-size", 15, exp, own, tmp_path / "out")) == 8
+    assert not (tmp_path / "out/log/extract.failed").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--chunk-size", 14], "--chunk-size: 14 frames, but the network takes no less than 15"),
+        (["--chunk-size", 20, "--min-chunk-size", 10], "--min-chunk-size: 10 frames, but the network takes no less than 15"),
+        (["--layer", "fc3"], "--layer fc3: segment6, segment7 are what embeddings can be taken from"),
+        (["--layer", "classes"], "{exp}: the weights of its loss were not kept; an experiment trained here has them"),
+    ],
+)
+def test_what_the_network_cannot_do_is_refused(words, message, exp, data, tmp_path):
+    assert failure(call, "extract", *words, exp, data, tmp_path / "out") == message.format(exp=exp)
+    assert not (tmp_path / "out/xvector.scp").exists()
+
+
+def test_a_least_length_above_the_greatest_ends_with_status_2(exp, data, tmp_path, program):
+    done = program(STEP, "--chunk-size", 20, "--min-chunk-size", 30, exp, data, tmp_path / "out")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "extract.py: argument --min-chunk-size: 30 is more than --chunk-size 20; see --help\n"
+
+
+def test_a_layer_by_its_name_is_the_networks(exp, data, tmp_path, program):
+    import torch
+
+    from pytorch.experiment import Experiment
+
+    done = program(STEP, "--layer", "segment7", "--nj", 2, exp, data, tmp_path / "seven")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = vectors_in(tmp_path / "seven")
+    model = Experiment(exp).load(2, torch.device("cpu"))
+    for utt, frames in voiced_frames(data).items():
+        with torch.inference_mode():
+            expected = model.embed(torch.from_numpy(frames - frames.mean(0))[None], layer="segment7")[0].numpy()
+        np.testing.assert_allclose(found[utt], expected, atol=1e-5, rtol=1e-5)
+    assert json.loads((tmp_path / "seven/xvector.json").read_text())["layer"] == "segment7"
+    message = f"{tmp_path / 'seven'}: extract was done otherwise: --layer was segment7, now unset. Pass --overwrite true to do it anew"
+    assert_refused(program(STEP, exp, data, tmp_path / "seven"), "extract.py", message)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """An experiment with the weights of its loss, over three classes; only to be read."""
+    import torch
+
+    from pytorch.experiment import save_tensors
+    from pytorch.losses import build_loss
+    from pytorch.models import build_model
+    from pytorch.network import Network
+
+    folder = write_experiment(tmp_path_factory.mktemp("classes") / "x", FeatureOptions(use_energy=True).to_json())
+    settings = json.loads((folder / "model.json").read_text()) | {"loss": {"name": "aam", "in_dim": 6}, "classes": ["a", "b", "c"]}
+    write_json(folder / "model.json", settings)
+    torch.manual_seed(0)
+    network = Network(build_model("xvector", 24, settings["args"]), build_loss("aam", 6, 3, {}))
+    save_tensors(folder / "epoch-002.safetensors", network.state_dict())
+    return folder
+
+
+def test_cosines_of_classes_are_those_of_the_loss(classifier, data, tmp_path):
+    import torch
+
+    from pytorch.experiment import Experiment
+
+    found = embedded("--layer", "classes", classifier, data, tmp_path / "xv")
+    network = Experiment(classifier).load_network(2, torch.device("cpu"))
+    for utt, frames in voiced_frames(data).items():
+        with torch.inference_mode():
+            expected = network.loss.scores(network.model(torch.from_numpy(frames - frames.mean(0))[None]))[0].numpy()
+        assert np.abs(expected).max() <= 1
+        np.testing.assert_allclose(found[utt], expected, atol=1e-5, rtol=1e-5)
+    assert json.loads((tmp_path / "xv/xvector.json").read_text())["classes"] == ["a", "b", "c"]
+
+
+def test_a_network_that_was_not_trained_on_classes_has_no_scores_of_them(classifier, data, tmp_path):
+    import torch
+
+    from pytorch.experiment import save_tensors
+    from pytorch.losses import build_loss
+    from pytorch.models import build_model
+    from pytorch.network import Network
+
+    exp = shutil.copytree(classifier, tmp_path / "x")
+    settings = json.loads((exp / "model.json").read_text()) | {"loss": {"name": "regression", "in_dim": 6}, "classes": []}
+    write_json(exp / "model.json", settings)
+    network = Network(build_model("xvector", 24, settings["args"]), build_loss("regression", 6, 0, {}, torch.arange(9.0)))
+    save_tensors(exp / "epoch-002.safetensors", network.state_dict())
+    message = f"--layer classes: {exp} was not trained to tell classes; name a layer of its network"
+    assert failure(call, "extract", "--layer", "classes", exp, data, tmp_path / "out") == message
+
+
+def test_text_and_numpy_hold_the_same_values(extracted, exp, data, tmp_path):
+    out, expected = tmp_path / "out", vectors_in(extracted)
+    found = embedded("--text", "true", "--npy", "true", "--batch-frames", 200, exp, data, out)
+    assert (out / "xvector.ark").read_text().startswith("s0-0  [ ")
+    assert_alike(found, expected, 1e-6)
+    matrix = np.load(out / "xvector.npy", allow_pickle=False)
+    assert matrix.dtype == np.float32
+    np.testing.assert_allclose(matrix, np.stack([expected[utt] for utt in read_table(out / "xvector.scp", REST)]), rtol=1e-5, atol=1e-6)
+    (out / "xvector.npy").unlink()
+    words = ["--text", "true", "--npy", "true", "--batch-frames", 200, exp, data, out]
+    assert call("extract", *words) == f"extract: the embeddings in {out} are there\n"
+    np.testing.assert_array_equal(np.load(out / "xvector.npy", allow_pickle=False), matrix)
+    call("extract", "--overwrite", "true", *words[:2], *words[4:])
+    assert not (out / "xvector.npy").exists()
+
+
+def test_an_embedding_that_is_not_finite_fails_the_step_with_a_list(lent, data, tmp_path):
+    import safetensors.torch
+
+    tensors = safetensors.torch.load_file(lent / "epoch-002.safetensors")
+    tensors["model.segment6.bias"][:] = float("nan")
+    safetensors.torch.save_file(tensors, lent / "epoch-002.safetensors")
+    failed = tmp_path / "out/log/extract.failed"
+    what = f"the embedding of 's0-0' is zero or not finite (12 such, listed in {failed})"
+    assert failure(call, "extract", lent, data, tmp_path / "out") == f"{data}: {what}; look at its recording, and at the network's training"
+    assert read_table(failed, REST) == dict.fromkeys(read_table(data / "utt2spk"), "not finite")
+
+
+# ---- means of speakers
+
+
+def test_speakers_have_the_mean_of_their_utterances_and_their_number(extracted, data, tmp_path, program):
+    done = program("steps/average_speakers.py", data, extracted / "xvector.scp", tmp_path / "out")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"average_speakers: means of 3 speakers, of 12 embeddings, in {tmp_path / 'out'}\n"
+    vectors, means = vectors_in(extracted), kaldiio.load_scp(str(tmp_path / "out/spk_xvector.scp"))
+    assert list(means) == ["s0", "s1", "s2"]
+    for spk in means:
+        np.testing.assert_allclose(means[spk], np.mean([vectors[f"{spk}-{number}"] for number in range(4)], 0), rtol=1e-5, atol=1e-6)
+    assert (tmp_path / "out/num_utts.ark").read_text() == "s0 4\ns1 4\ns2 4\n"
+    again = program("steps/average_speakers.py", data, extracted / "xvector.scp", tmp_path / "out")
+    assert again.stdout == f"average_speakers: the means in {tmp_path / 'out'} are there\n"
+
+
+def test_a_speakers_utterance_without_an_embedding_is_named(extracted, own, tmp_path, program):
+    write_table(own / "utt2spk", {**read_table(own / "utt2spk"), "s9-0": "s9"})
+    done = program("steps/average_speakers.py", own, extracted / "xvector.scp", tmp_path / "out")
+    message = f"{own}/utt2spk: 's9-0' has no embedding in {extracted}/xvector.scp (1 such); extract them, or leave them out"
+    assert_refused(done, "average_speakers.py", message)

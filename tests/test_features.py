@@ -291,6 +291,7 @@ MANY = [
     {"frame_shift": 12.5, "frame_length": 32.0, "dither": 1.0},
     {"feature": "mfsc"},
     {"feature": "melspec", "frame_shift": 7.0},
+    {"feature": "sbfbank", "top_db": 30.0},
     {"feature": "spectrogram", "subtract_mean": True},
     {"feature": "mfcc", "delta_order": 2, "subtract_mean": True, "norm_vars": True},
 ]
@@ -482,6 +483,9 @@ def test_dither_has_the_standard_deviation_asked_for(dither):
         ({"feature": "spectrogram", "use_energy": True}, "--use-energy: no option of --feature spectrogram; leave it out"),
         ({"feature": "mfsc", "use_energy": True}, "--use-energy: no option of --feature mfsc; leave it out"),
         ({"feature": "melspec", "vtln_warp": 1.1}, "--vtln-warp: no option of --feature melspec; leave it out"),
+        ({"feature": "melspec", "top_db": 60.0}, "--top-db: no option of --feature melspec; leave it out"),
+        ({"feature": "sbfbank", "mel_scale": "slaney"}, "--mel-scale: no option of --feature sbfbank; leave it out"),
+        ({"feature": "sbfbank", "preemphasis_coefficient": 0.9}, "--preemphasis-coefficient: no option of --feature sbfbank; leave it out"),
         ({"feature": "melspec", "fft_samples": 256}, "--fft-samples 256: less than a frame, which has 400 samples"),
         ({"norm_vars": True}, "--norm-vars true: needs --subtract-mean true"),
         (
@@ -519,6 +523,7 @@ WIDTHS = [
     ({"feature": "spectrogram"}, 257),
     ({"feature": "melspec"}, 80),
     ({"feature": "mfsc"}, 80),
+    ({"feature": "sbfbank"}, 80),
     ({"feature": "mfcc", "delta_order": 2}, 39),
     ({"use_energy": True, "delta_order": 1}, 48),
 ]
@@ -563,6 +568,7 @@ SETS = [
     {"feature": "mfcc", "htk_compat": True, "vtln_warp": 1.1},
     {"feature": "spectrogram", "raw_energy": False},
     {"feature": "melspec", "fft_samples": 1024},
+    {"feature": "sbfbank", "top_db": 60.0, "num_mel_bins": 40},
     {"feature": "mfsc", "subtract_mean": True, "norm_vars": True, "delta_order": 1, "delta_window": 3},
 ]
 

@@ -88,6 +88,17 @@ def test_every_option_a_recipe_passes_is_one_the_program_has(recipe):
             assert re.search(rf"^\s+{option}\b", known, re.MULTILINE), f"{folder}/{name} {option}"
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=short)
+def test_every_option_a_page_shows_is_one_the_program_has(page):
+    known = {}
+    for block in re.findall(r"^```bash\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        for program, words in re.findall(r"((?:local|steps|utils)/\w+\.py)([^\n|;#]*)", re.sub(r"\\\n", " ", block)):
+            if program not in known:
+                known[program] = subprocess.run([sys.executable, ROOT / program, "--help"], capture_output=True, text=True).stdout
+            for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", re.sub(r"\"[^\"]*\"|'[^']*'", "", words)):
+                assert re.search(rf"^\s+{option}\b", known[program], re.MULTILINE), f"{program} {option}"
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=short)
 def test_every_conf_of_a_recipe_has_options_of_its_program(recipe):
     text = re.sub(r"\\\n", " ", recipe.read_text())

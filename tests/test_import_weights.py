@@ -25,6 +25,7 @@ from pytorch.features.kaldi import Features
 from pytorch.features.options import FeatureOptions
 from pytorch.foreign import PEERS, Shapes, check_torch, import_network, load_peer
 from pytorch.models import build_model
+from pytorch.models.redimnet import SIZES, SIZES2
 
 PROGRAM = "utils/import_weights.py"
 
@@ -135,6 +136,11 @@ def age_names(ours):
     return dmha_names("front_end." + ours if ours.startswith(("conv", "bn")) else ours)
 
 
+def gelu_names(ours):
+    found = re.match(r"groups\.(\d)\.(\d+)\.", ours)
+    return f"front_end.block{int(found[1]) + 1}.block{found[2]}." + ours[found.end() :].replace("norm", "bn") if found else sap_names(ours)
+
+
 def turned(ours, x):
     """Kernels over frames x filters, queries with a column for each head; the query over heads is as it is."""
     if x.dim() == 4:
@@ -157,6 +163,105 @@ def first_part_passed(ours, x):
     return one_more("squeeze", "excite", "fc.")(ours, x)
 
 
+def xvec_names(ours):
+    ours = re.sub(r"^frames\.(\d)\.0", lambda number: f"frame_{int(number[1]) + 1}.conv_1d", ours)
+    ours = re.sub(r"^frames\.(\d)\.2", lambda number: f"frame_{int(number[1]) + 1}.bn", ours)
+    return ours.replace("segment6", "seg_1").replace("segment7.1", "seg_bn_1").replace("segment7.2", "seg_2")
+
+
+def redimnet_names(size):
+    stages = SIZES[size][3]
+
+    def name(ours):
+        if ours == "aggregate.weight":
+            return f"backbone.inputs_weights.{len(stages)}"
+        ours = re.sub(r"^stages\.(\d)\.sum\.weight", r"backbone.inputs_weights.\1", ours)
+        ours = ours.replace("stem_norm", "backbone.stem.1") if ours.startswith("stem_norm") else re.sub("^stem", "backbone.stem.0", ours)
+        ours = re.sub("^embedding", "seg_1", ours).replace("pooling.hidden", "pool.linear1").replace("pooling.scores", "pool.linear2")
+        found = re.match(r"stages\.(\d)\.", ours)
+        if not found:
+            return ours
+        _, count, expand, _ = stages[int(found[1])]
+        stage, last = f"backbone.stage{found[1]}.", count + 1 + (expand != 1)
+        ours = stage + ours[found.end() :]
+        ours = ours.replace(stage + "enter", stage + "0").replace(stage + "leave", f"{stage}{count + 1}")
+        ours = re.sub(rf"^{stage}blocks\.(\d+)\.", lambda number: f"{stage}{int(number[1]) + 1}.conv_block.", ours)
+        if ".conv_block." in ours:
+            for mine, theirs in (("gate.0", "se.squeeze"), ("gate.2", "se.exitation"), (".conv.", ".dwconvs.0."), (".mix.", ".pwconv1.")):
+                ours = ours.replace(mine, theirs)
+            return re.sub(r"mix(\d)", r"conv\1pw", re.sub(r"norm(\d)", r"bn\1", ours))
+        return context_names(stage, last + 1, ours)
+
+    return name
+
+
+def context_names(stage, place, ours):
+    for mine, theirs in (
+        ("reduce.", "red_dim_conv.0."), ("reduce_norm.", "red_dim_conv.1."), ("expand.", "exp_dim_conv."), ("mix.", "tcm.4.attention.out_proj."),
+        ("attention_norm.", "tcm.4.layer_norm."), ("norm.", "tcm.4.final_layer_norm."), ("feedforward.0.", "tcm.4.feed_forward.intermediate_dense."),
+        ("feedforward.2.", "tcm.4.feed_forward.output_dense."), ("query.", "tcm.4.attention.q_proj."), ("key.", "tcm.4.attention.k_proj."),
+        ("value.", "tcm.4.attention.v_proj."),
+    ):  # fmt: skip
+        ours = ours.replace(f"{stage}context.{mine}", f"{stage}{place}.{theirs}")
+    for mine, theirs in (("convs", "dwconvs.0"), ("norms", "norm"), ("mixes", "pwconv1")):
+        ours = re.sub(rf"context\.{mine}\.(\d)", rf"{place}.tcm.\1.{theirs}", ours)
+    return ours
+
+
+def redimnet2_names(size):
+    stages = SIZES2[size][3]
+    last = [count + 3 + (expand != 1) for _, count, expand, _ in stages]  # where the map becomes one of frames
+
+    def name(ours):
+        for mine, theirs in (
+            ("stem.", "backbone.stem.0."), ("stem_norm.", "backbone.stem.1."), ("aggregate.weight", "backbone.fin_wght1d.w"), ("out.", "backbone.head."),
+            ("norms.0.", "backbone.stem_gnorm."), ("pooling.hidden", "pool.linear1"), ("pooling.scores", "pool.linear2"), ("norm.", "bn."),
+            ("embedding.", "linear."),
+        ):  # fmt: skip
+            if ours.startswith(mine):
+                return theirs + ours[len(mine) :]
+        if found := re.match(r"norms\.(\d)\.", ours):
+            number = int(found[1]) - 1
+            return f"backbone.stage{number}.{last[number] + 3}." + ours[found.end() :]
+        number = int(re.match(r"stages\.(\d)\.", ours)[1])
+        stage = f"backbone.stage{number}."
+        ours = stage + ours[9:]
+        ours = ours.replace(stage + "sum.weight", stage + "0.w").replace(stage + "enter", stage + "2").replace(stage + "leave", f"{stage}{last[number] - 1}")
+        found = re.match(rf"{re.escape(stage)}blocks\.(\d+)\.", ours)
+        if found:
+            inner = re.sub(r"mix(\d)", r"conv\1pw", re.sub(r"norm(\d)", r"bn\1", ours[found.end() :]))
+            return f"{stage}{int(found[1]) + 3}.conv_block.{inner}"
+        return context_names(stage, last[number] + 1, ours)
+
+    return name
+
+
+def batch_axis(ours, x):
+    return x[None] if ours == "aggregate.weight" or ours.endswith("sum.weight") else x
+
+
+def sincnet_names(ours):
+    for mine, theirs in (("waveform_norm", "wav_norm1d"), ("filters.", "conv1d.0.filterbank."), ("norms", "norm1d")):
+        ours = ours.replace("sincnet." + mine, "sincnet." + theirs)
+    ours = re.sub(r"^sincnet\.convs\.(\d)", lambda number: f"sincnet.conv1d.{int(number[1]) + 1}", ours)
+    return re.sub(r"(low|band)_hz$", r"\1_hz_", re.sub("^tdnn", "tdnns", ours))
+
+
+def sinctdnn_names(ours):
+    for mine, theirs in (("waveform_norm", "waveform_normalize_"), ("filters.", "conv1d_.0."), ("norms", "instance_norm1d_")):
+        ours = ours.replace("sincnet." + mine, "sincnet_." + theirs)
+    ours = re.sub(r"^sincnet\.convs\.(\d)", lambda number: f"sincnet_.conv1d_.{int(number[1]) + 1}", ours)
+    ours = re.sub(r"^tdnn\.(\d)\.", r"tdnn_.tdnn.\1.temporal_conv.", ours)
+    ours = ours.replace("parametrizations.weight.original0", "weight_g").replace("parametrizations.weight.original1", "weight_v")
+    ours = ours.replace("normalise.", "embedding_.batch_normalize_.").replace("length_norm.", "embedding_.scaling.batch_norm.")
+    return re.sub(r"(low|band)_hz$", r"\1_hz_", re.sub("^segment6", "tdnn_.segment6", ours))
+
+
+def as_column(ours, x):
+    return x.unsqueeze(1) if ours.endswith("_hz") else x
+
+
+NARROW = {"frame_dim": 8, "stats_dim": 12, "embed_dim": 6}
 ECAPA = {"channels": 16, "out_dim": 24, "embed_dim": 12, "parts": 4, "se_dim": 6, "attention_dim": 10}
 SPEECHBRAIN = {"summed": False, "embed_norm": False, "reflect": True, "frames_norm": True, "attention_norm": True, "std_floor": 1e-12, "biased": True}
 CAMPPLUS = {"front_dim": 4, "channels": 8, "growth": 4, "layer_dim": 8, "blocks": "2,1,2", "embed_dim": 12}
@@ -170,6 +275,25 @@ CASES = {  # peer, columns, our network, its arguments, the name in theirs, the 
     "wespeaker-ecapa": ("wespeaker", 80, "ecapa", {**ECAPA, "summed": False, "embed_norm": False}, wespeaker_ecapa_names, None, ["projection.weight"]),
     "wespeaker-ecapa-frame": ("wespeaker", 24, "ecapa", {**ECAPA, "summed": False, "context": False}, wespeaker_ecapa_names, None, []),
     "wespeaker-campplus": ("wespeaker", 80, "campplus", {**CAMPPLUS, "std_eps": 1e-7}, campplus_names, one_more("dense"), []),
+    "wespeaker-xvec": (
+        "wespeaker", 20, "xvector",
+        {**NARROW, "segment7_norm": False, "output": "segment7", "norm_eps": 1e-5, "std_eps": 1e-7, "unbiased": True}, xvec_names, None, ["projection.weight"],
+    ),
+    **{
+        f"wespeaker-redimnet-{size}": (
+            "wespeaker", 72, "redimnet", {"size": size, "embed_dim": 6, "pooling_norm": False}, redimnet_names(size), batch_axis, ["backbone.inputs_weights.0"],
+        )
+        for size in ("b1", "b3", "b5")
+    },
+    **{
+        f"wespeaker-redimnet2-{size}": (
+            "wespeaker", 72, "redimnet2", {"size": size, "embed_dim": 6, **more}, redimnet2_names(size), batch_axis, ["backbone.stage0.0.w"],
+        )
+        for size, more in (
+            ("b0", {"out": 64, "out_by_filter": False}), ("b2", {"group_norm": True}), ("b3_wespeaker", {"out": 64, "out_by_filter": False}),
+            ("b6", {"out": 224, "group_norm": True}),
+        )
+    },
     "3dspeaker-campplus": ("3dspeaker", 80, "campplus", CAMPPLUS, campplus_names, one_more("dense"), []),
     "3dspeaker-eres2netv2": ("3dspeaker", 16, "eres2netv2", ERES2NETV2, eres2netv2_names, None, []),
     "3dspeaker-resnet": (
@@ -190,9 +314,30 @@ CASES = {  # peer, columns, our network, its arguments, the name in theirs, the 
         "deepspeaker", 80, "age_resnet", {"channels": 16, "pooling": "dmha", "heads": 4, "embed_dim": 6, "average_time": True}, age_names, turned,
         ["front_end.fc.weight", "predictionLayer.W"],
     ),
+    **{
+        f"deepspeaker-resnet{depth}": (
+            "deepspeaker", 80, "gelu_resnet", {"depth": depth, "channels": 8, "pooling": "sap", "embed_dim": 6, "output": "emb3"}, gelu_names, turned,
+            ["b1.weight", "predictionLayer.W"],
+        )
+        for depth in (34, 101)
+    },
     "pyannote": (
         "pyannote", 40, "resnet", {"depth": 34, "width": 2, "embed_dim": 6, "std_eps": 0.0},
         lambda ours: "resnet." + resnet_names(shortcut="shortcut")(ours), None, [],
+    ),
+    "pyannote-sincnet": (
+        "pyannote", 1, "xvector_sincnet", {"sinc_dim": 8, "conv_dim": 6, **NARROW}, sincnet_names, as_column,
+        ["sincnet.conv1d.0.filterbank.window_", "sincnet.conv1d.0.filterbank.n_", "loss_func.W"],
+    ),
+    "pyannote-mfcc": (
+        "pyannote", 1, "xvector_mfcc", {"num_ceps": 10, **NARROW}, sincnet_names, None, ["mfcc.MelSpectrogram.spectrogram.window"],
+    ),
+    "pyannote-sinctdnn": (
+        "pyannote", 1, "sinctdnn", {"sinc_dim": 8, "conv_dim": 6, **NARROW}, sinctdnn_names, as_column, ["tdnn_.segment7.weight", "tdnn_.segment7.bias"],
+    ),
+    "pyannote-sinctdnn-normed": (
+        "pyannote", 1, "sinctdnn", {"sinc_dim": 8, "conv_dim": 6, **NARROW, "batch_normalize": True, "scale": "logistic", "waveform_normalize": False},
+        sinctdnn_names, as_column, ["linear_.weight"],
     ),
     "speechbrain": ("speechbrain", 80, "ecapa", {**ECAPA, **SPEECHBRAIN}, speechbrain_names, first_part_passed, []),
 }  # fmt: skip
@@ -236,7 +381,7 @@ def wrapped(case, state):
     """What the peer's file holds."""
     if case.startswith("deepspeaker"):
         return {"model": state, "optimizer": {"state": {}}, "settings": argparse.Namespace(front_end="VGG4L", heads_number=4), "epoch": 3, "step": 2000}
-    if case == "pyannote":
+    if case in ("pyannote", "pyannote-sincnet", "pyannote-mfcc"):
         kept = {"versions": {"torch": torch.__version__}, "specifications": Specifications(Problem.REPRESENTATION)}
         return {"state_dict": state, "pyannote.audio": kept, "pytorch-lightning_version": "2.0.8"}
     return state
@@ -282,6 +427,46 @@ def test_every_network_of_every_peer_has_a_test():
     assert {(peer, one.model) for peer in PEERS for one in load_peer(peer).networks.values()} <= tested
 
 
+def test_a_redimnet_of_no_published_size_is_refused(saved):
+    def shorten(state):
+        for name in [name for name in state if name.startswith("backbone.stage0.2.")]:
+            del state[name]
+
+    path, _ = saved("wespeaker-redimnet-b1", shorten)
+    message = "12 channels, blocks 0 1 0 3 0 4 0 5 0 3 0 0 in groups of 12: no ReDimNet B0 to B6"
+    assert failure(import_network, path, "wespeaker", "", {}) == f"{path}: {message}"
+
+
+def test_a_redimnet2_of_no_published_size_is_refused(saved):
+    def shorten(state):
+        for name in [name for name in state if name.startswith("backbone.stage0.4.")]:
+            del state[name]
+
+    path, _ = saved("wespeaker-redimnet2-b0", shorten)
+    message = "12 channels, blocks 1 3 4 5 4 3 of 24 24 24 48 48 96: no ReDimNet2 B0 to B6"
+    assert failure(import_network, path, "wespeaker", "", {}) == f"{path}: {message}"
+    path, _ = saved("wespeaker-redimnet2-b0", lambda state: [state.pop(f"backbone.head.{name}") for name in ("weight", "bias")])
+    assert failure(import_network, path, "wespeaker", "", {}).endswith(" no ReDimNet2 B0 to B6")
+
+
+def test_a_network_with_features_of_its_own_is_refused(saved):
+    path, _ = saved("wespeaker-redimnet2-b0", lambda state: state.update({"frontend.model.torchfbank.2.melbanks_pt": torch.zeros(72, 256, 1)}))
+    assert "1 weights have no place in wespeaker's redimnet2: frontend.model" in failure(import_network, path, "wespeaker", "", {})
+
+
+def test_what_is_told_by_no_weight_can_be_said(saved):
+    path, _ = saved("pyannote-sinctdnn")
+    assert import_network(path, "pyannote", "", {"stride": "10", "scale": "unit"}).args["stride"] == 10
+
+
+def test_networks_on_waveforms_are_left_as_such(program, saved, tmp_path):
+    done, _, _ = imported(program, saved, tmp_path, "pyannote-sincnet")
+    assert (done.returncode, done.stderr) == (0, "")
+    settings = Experiment(tmp_path / "exp").settings
+    assert settings["features"] == {"input": "wave", "sample_frequency": 16000.0}
+    assert (settings["feat_dim"], settings["cmn"], settings["voiced"]) == (1, "none", False)
+
+
 def test_names_of_parallel_training_are_taken_off(saved, tmp_path):
     path, model = saved("wespeaker-ecapa")
     torch.save({f"module.{name}": tensor for name, tensor in torch.load(path, weights_only=True).items()}, tmp_path / "parallel.pt")
@@ -308,17 +493,10 @@ def data_of(folder, settings, dim):
     return feats
 
 
-@pytest.mark.parametrize(
-    "case, options, note",
-    [
-        ("wespeaker-ecapa", (), ""),
-        ("speechbrain", ("--other-features", "true"), "import_weights: {exp}: SpeechBrain's filters, decibels and their floor are not among the features here"),
-    ],
-)
-def test_extraction_takes_the_experiment(program, saved, tmp_path, case, options, note):
-    done, _, model = imported(program, saved, tmp_path, case, *options)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith(note.format(exp=tmp_path / "exp")) if note else done.stderr == ""
+@pytest.mark.parametrize("case", ["wespeaker-ecapa", "speechbrain"])
+def test_extraction_takes_the_experiment(program, saved, tmp_path, case):
+    done, _, model = imported(program, saved, tmp_path, case)
+    assert (done.returncode, done.stderr) == (0, "")
     count = sum(weight.numel() for weight in model.parameters())
     assert done.stdout == f"import_weights: {tmp_path}/exp, ecapa with {count:,} parameters, embeddings of 12\n"
     settings = Experiment(tmp_path / "exp").settings
@@ -375,12 +553,29 @@ def test_features_of_taoruijie_are_its_codes_but_for_the_first_sample(program, s
     np.testing.assert_allclose((found - found[2:].mean(0))[2:], centred[2:], rtol=0, atol=2e-3)
 
 
-def test_features_that_would_spoil_embeddings_must_be_asked_for(program, saved, tmp_path):
-    done, path, _ = imported(program, saved, tmp_path, "speechbrain")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"import_weights.py: {path}: SpeechBrain's filters, decibels")
-    assert done.stderr.endswith("; --other-features true imports it all the same\n")
-    assert not (tmp_path / "exp/model.json").exists()
+def test_features_of_deepspeakers_resnets_are_its_codes(program, saved, tmp_path, noise):
+    wav = torch.from_numpy(noise.astype(np.float32)) * 32768
+    wav = 0.03 * torch.cat([wav[:1], wav[1:] - 0.97 * wav[:-1]])
+    mel = torchaudio.transforms.MelSpectrogram(
+        16000, n_fft=512, win_length=400, hop_length=160, n_mels=80, mel_scale="slaney", norm="slaney", window_fn=torch.hamming_window, center=False
+    )
+    theirs = mel(wav).clamp(min=1).log().T
+    assert (theirs == 0).sum() > 100  # its floor matters
+    found = features_of(program, saved, tmp_path, "deepspeaker-resnet34", noise * 32768)
+    np.testing.assert_allclose(found, theirs - theirs.mean(0), rtol=0, atol=2e-3)
+
+
+def test_features_of_speechbrain_are_its_recipes(program, saved, tmp_path, noise):
+    wav = torch.from_numpy(noise.astype(np.float32))
+    powers = torch.stft(wav, 400, 160, 400, torch.hamming_window(400), pad_mode="constant", return_complex=True).abs().square()
+    found = features_of(program, saved, tmp_path, "speechbrain", noise * 32768)
+    assert found.shape == (51, 80)
+    assert json.loads((tmp_path / "exp/model.json").read_text())["features"]["feature"] == "sbfbank"
+    # each filter is as wide to the right as to the left; the highest are wide enough to weigh their bins by hand
+    edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 8000 / 700), 82) / 2595) - 1)
+    weights = np.maximum(0, 1 - np.abs(40 * np.arange(201) - edges[80]) / (edges[80] - edges[79]))
+    decibels = 10 * np.log10(np.maximum(weights @ powers.numpy(), 1e-10))
+    np.testing.assert_allclose(found[:20, 79] - found[0, 79], decibels[:20] - decibels[0], rtol=0, atol=1e-3)
 
 
 def test_a_second_import_is_free_and_another_one_stops(program, saved, tmp_path):
@@ -405,7 +600,7 @@ def test_what_was_trained_is_not_replaced(program, saved, tmp_path):
     [
         ((), 2, "the following arguments are required: --from"),
         (("--from", "kaldi"), 2, "argument --from: invalid choice: 'kaldi'"),
-        (("--from", "wespeaker", "--model", "vgg"), 1, "--model vgg: wespeaker has resnet, simam_resnet, ecapa, campplus here"),
+        (("--from", "wespeaker", "--model", "vgg"), 1, "--model vgg: wespeaker has resnet, simam_resnet, ecapa, campplus, xvec, redimnet, redimnet2 here"),
         (("--from", "wespeaker", "--model-args", "width"), 1, "--model-args: name=value expected, not 'width'"),
         (("--from", "wespeaker", "--model-args", "wide=3"), 1, "{path}: --model-args: ecapa has no argument 'wide'; it has channels=512,"),
         (("--from", "wespeaker", "--model-args", "channels=20"), 1, "{path}: 'layer1.conv.weight' is 16 x 80 x 5 here, 20 x 80 x 5 in wespeaker's "),
@@ -443,7 +638,10 @@ BROKEN = [
     (lambda state: state.update({"linear.bias": [1.0]}), "'linear.bias' is no tensor of real numbers; damaged, or of another version"),
     (lambda state: state.clear(), "names with weights were expected; is it this peer's?"),
     (lambda state: state.update({3: torch.zeros(2)}), "names with weights were expected; is it this peer's?"),
-    (lambda state: [state.pop(name) for name in list(state)[:-1]], "the names in it are of none of wespeaker's resnet, simam_resnet, ecapa, campplus; name it"),
+    (
+        lambda state: [state.pop(name) for name in list(state)[:-1]],
+        "the names in it are of none of wespeaker's resnet, simam_resnet, ecapa, campplus, xvec, redimnet, redimnet2; name it",
+    ),
 ]
 
 
@@ -463,6 +661,12 @@ def test_a_pooling_that_does_not_fit_its_layers_is_refused(saved):
     assert failure(import_network, path, "deepspeaker", "", {}) == (
         f"{path}: 25 channels are pooled, which are no multiple of the 16 of the last layer; damaged"
     )
+
+
+def test_another_number_of_blocks_is_refused(saved):
+    path, _ = saved("deepspeaker-resnet34", lambda state: [state.pop(name) for name in list(state) if name.startswith("front_end.block3.block5.")])
+    message = f"{path}: 3, 4, 5, 3 blocks; the ResNets here have depths 34, 101"
+    assert failure(import_network, path, "deepspeaker", "", {}) == message
 
 
 def test_two_names_of_one_weight_are_refused(saved):

@@ -1,4 +1,5 @@
-"""melspec and mfsc equal torchaudio's MelSpectrogram, librosa's golden outputs and a composition of torch's own parts; filters equal kaldi-native-fbank's."""
+"""melspec and mfsc equal torchaudio's MelSpectrogram, librosa's golden outputs and a composition of torch's own parts; sbfbank equals SpeechBrain's;
+filters equal kaldi-native-fbank's."""
 
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pytorch.features.mel import Filters, mel_banks
 from pytorch.features.options import FeatureOptions
 
 LIBROSA = Path(__file__).parent / "librosa_golden"
+SPEECHBRAIN = Path(__file__).parent / "speechbrain_golden"
 
 
 def compute(wav, **options):
@@ -150,3 +152,37 @@ def test_filters_in_groups_are_the_same_as_one_product(options, device):
 def test_more_filters_than_the_spectrum_can_fill_are_refused(kind, num, empty):
     message = f"--num-mel-bins {num}: {empty} of these filters are too narrow to hold a bin of the spectrum; ask for fewer"
     assert failure(Features, FeatureOptions(feature=kind, num_mel_bins=num)) == message
+
+
+# ---- sbfbank
+
+
+@pytest.mark.parametrize("utt", UTTS[:2])
+def test_sbfbank_equals_speechbrains(utt):
+    found = compute(golden_wav(utt), feature="sbfbank")
+    expected = np.loadtxt(SPEECHBRAIN / f"fbank_{utt}.txt")
+    assert expected.shape == (-(-len(found) // 10), 80)
+    np.testing.assert_allclose(found[::10], expected, rtol=0, atol=1e-3)  # decibels
+
+
+@pytest.mark.parametrize("samples", [1, 150, 399, 400, 401, 8000])
+@pytest.mark.parametrize("top_db", [80.0, 20.0])
+def test_sbfbank_equals_a_composition_of_torchs_parts(samples, top_db):
+    wav = speech_like(8000)[:samples]
+    y = torch.from_numpy(wav).double() / 32768
+    spectrum = torch.stft(y, 400, 160, 400, torch.hamming_window(400, dtype=torch.float64), pad_mode="constant", return_complex=True)
+    edges = 700 * (10 ** (torch.linspace(0, 2595 * np.log10(1 + 8000 / 700), 82, dtype=torch.float64) / 2595) - 1)
+    banks = torch.zeros(201, 80, dtype=torch.float64)
+    for column in range(80):
+        width, centre = edges[column + 1] - edges[column], edges[column + 1]
+        for place in range(201):
+            banks[place, column] = max(0.0, 1 - abs(40 * place - centre) / width)
+    expected = 10 * (spectrum.abs().square().T @ banks).clamp(min=1e-10).log10()
+    expected = expected.clamp(min=expected.max() - top_db)
+    found = compute(wav, feature="sbfbank", top_db=top_db)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.01)
+
+
+def test_sbfbank_of_silence_is_its_floor():
+    np.testing.assert_allclose(compute(np.zeros(800, dtype=np.float32), feature="sbfbank"), np.full((6, 80), -100.0), rtol=0, atol=1e-4)

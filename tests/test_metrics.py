@@ -1,4 +1,4 @@
-"""pytorch/metrics.py, backend/cosine.py, scores of data/trials.py and the programs on them: trials scored and judged exactly, or refused."""
+"""pytorch/metrics/detection.py, backend/cosine.py, scores of data/trials.py and the programs on them: trials scored and judged exactly, or refused."""
 
 import itertools
 import json
@@ -460,13 +460,21 @@ TRIALS = "a b target\na c nontarget\nb c nontarget\nb b target\n"
 def test_eer_prints_and_writes_the_figures(program, tmp_path):
     trials, scores = write(tmp_path / "trials", TRIALS), write(tmp_path / "scores", "b b 0.9\na b 0.2\na c 0.5\nb c 0.1\n")
     out = succeeded(program("steps/eer.py", trials, scores, tmp_path / "eer.json"))
-    assert out == "EER 50.00 %, minDCF(0.01) 0.5000, minDCF(0.05) 0.5000, minDCF(0.001) 0.5000 (2 target, 2 nontarget trials)\n"
+    assert out.splitlines() == [
+        "EER 50.00 %, minDCF(0.01) 0.5000, minDCF(0.05) 0.5000, minDCF(0.001) 0.5000 (2 target, 2 nontarget trials)",
+        "convex hull: EER 25.00 %, minCllr 0.5000",
+        "scores as log-likelihood ratios: actDCF(0.01) 1.0000, actDCF(0.05) 1.0000, actDCF(0.001) 1.0000, Cllr 0.9586",
+    ]
     result = json.loads((tmp_path / "eer.json").read_text())
     assert result.pop("commit")
     assert result == {
         "eer": 0.5,
         "eer_threshold": 0.2,
+        "rocch_eer": 0.25,
         "min_dcf": {"0.01": 0.5, "0.05": 0.5, "0.001": 0.5},
+        "act_dcf": {"0.01": 1.0, "0.05": 1.0, "0.001": 1.0},
+        "min_cllr": 0.5,
+        "cllr": 0.958587,
         "targets": 2,
         "nontargets": 2,
         "trials": str(trials),

@@ -8,34 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from narrow import SMALL, inputs, more_frames, small, trained
 from support import failure
 
-from pytorch.models import MODELS, build_model, network_class, parse_model_args
+from pytorch.models import MODELS, build_model, check_layer, network_class, parse_model_args
 from pytorch.models.xvector import XVector
 
-SMALL = {  # the narrow one of each: columns of its features, arguments
-    "xvector": (12, {"frame_dim": 8, "stats_dim": 12, "embed_dim": 8}),
-    "xvector_wide": (12, {"frame_dim": 8, "stats_dim": 12, "embed_dim": 8}),
-    "etdnn": (12, {"frame_dim": 8, "stats_dim": 12, "embed_dim": 8}),
-    "ftdnn": (12, {"first_dim": 8, "frame_dim": 8, "inner_dim": 4, "stats_dim": 12, "embed_dim": 8}),
-    "ecapa": (12, {"channels": 16, "out_dim": 16, "embed_dim": 8, "parts": 4, "se_dim": 4, "attention_dim": 8}),
-    "resnet": (12, {"depth": 18, "width": 4, "embed_dim": 8}),
-    "campplus": (12, {"front_dim": 4, "channels": 8, "growth": 4, "layer_dim": 8, "blocks": "2,3,2", "embed_dim": 8}),
-    "eres2netv2": (12, {"width": 4, "base_width": 32, "embed_dim": 8}),
-    "redimnet": (24, {"size": "b0", "channels": 4, "embed_dim": 8}),
-    "redimnet2": (16, {"size": "b0", "channels": 4, "embed_dim": 8}),
-    "mfa_conformer": (12, {"blocks": 2, "dim": 8, "heads": 2, "feedforward_dim": 16, "kernel": 5, "embed_dim": 8, "attention_dim": 8}),
-    "vgg3l": (12, {"channels": 16, "heads": 4, "embed_dim": 8}),
-    "vgg4l": (12, {"channels": 16, "heads": 4, "embed_dim": 8}),
-    "sinctdnn": (1, {"stride": 10, "sinc_dim": 8, "conv_dim": 8, "frame_dim": 8, "stats_dim": 12, "embed_dim": 8}),
-    "xvector_sincnet": (1, {"stride": 10, "sinc_dim": 8, "conv_dim": 8, "frame_dim": 8, "stats_dim": 12, "embed_dim": 8}),
-    "xvector_mfcc": (1, {"num_ceps": 10, "frame_dim": 8, "stats_dim": 12, "embed_dim": 8}),
-    "cnn_transformer": (32, {"channels": 4, "layers": 2, "feedforward_dim": 16}),
-    "image_resnet": (12, {"width": 4}),
-    "age_resnet": (12, {"channels": 32, "heads": 4, "embed_dim": 8}),
-}
 VARIANTS = [  # further ones whose padding and gradients are asked for
     ("xvector", {"segment7": False}),
+    ("xvector", {"segment7_norm": False, "output": "segment7", "std_eps": 1e-7, "unbiased": True}),
     ("etdnn", {"segment12": False}),
     ("ftdnn", {"segment12": False}),
     ("ecapa", {"summed": False, "embed_norm": False, "context": False, "attention_norm": True}),
@@ -47,49 +28,15 @@ VARIANTS = [  # further ones whose padding and gradients are asked for
     ("sinctdnn", {"waveform_normalize": False, "instance_normalize": False, "scale": "unit"}),
     ("eres2netv2", {"parts": 4, "expansion": 4, "pooling": "tap"}),
     ("redimnet", {"size": "b1", "channels": 8}),
-    ("redimnet", {"size": "b3"}),
+    ("redimnet", {"size": "b3", "pooling_norm": False}),
     ("redimnet2", {"size": "b6", "group_norm": True}),
     ("redimnet2", {"size": "b1"}),
     ("image_resnet", {"depth": 50, "width": 2}),
     ("age_resnet", {"pooling": "sap"}),
+    ("gelu_resnet", {"pooling": "dmha", "heads": 4, "output": "emb2"}),
 ]
-WITHOUT_NORMS = ("vgg3l", "vgg4l", "sinctdnn")  # between their layers
 CASES = [(name, {}) for name in MODELS] + VARIANTS
 IDS = [" ".join([name, *(f"{key}={value}" for key, value in more.items())]) for name, more in CASES]
-
-
-def small(name, more=None):
-    torch.manual_seed(0)
-    feat_dim, args = SMALL[name]
-    return build_model(name, feat_dim, {**args, **(more or {})})
-
-
-def trained(name, more=None):
-    """A narrow network in evaluation mode through which signals pass: statistics of what comes, weights of He's size where there are no norms."""
-    network = small(name, more)
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.mul_(6**0.5 if weight.dim() > 1 and name in WITHOUT_NORMS else 1)
-    for norm in network.modules():
-        if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm):
-            norm.momentum = None  # an average of all batches
-    network.train()
-    with torch.no_grad():
-        for _ in range(4):
-            network(inputs(name, network, 8, network.min_frames + more_frames(network, 40)))
-    return network.eval()
-
-
-def inputs(name, network, batch, length):
-    """What the network takes, utterances of different loudness; lengths of waveforms are scaled up."""
-    feat_dim = SMALL[name][0]
-    x = torch.randn(batch, length, feat_dim) + torch.arange(float(batch))[:, None, None] * torch.randn(feat_dim)
-    return 1000 * x if network.input == "wave" else x
-
-
-def more_frames(network, few):
-    """So many frames, or as many as that of samples."""
-    return few * 100 if network.input == "wave" else few
 
 
 def test_each_network_has_a_narrow_one_here():
@@ -109,9 +56,46 @@ def test_a_network_says_what_it_takes_and_gives(name):
     assert network(x).dim() == 2
     if network.input == "wave":
         assert torch.equal(network.embed(x.squeeze(2)), found)
-    for output in getattr(network, "outputs", ()):
-        network.output = output
-        assert network.embed(x).shape == (2, network.embed_dim)
+    assert network.output in network.layers
+    assert torch.equal(network.embed(x, layer=network.output), found)
+    for layer in network.layers:
+        assert network.embed(x, layer=layer).shape == (2, network.embed_dim)
+
+
+LAYERS = {  # of the networks that have several, and what the loss sees of the last one
+    "xvector": (("segment6", "segment7"), lambda network, last: network.segment7[3:](last)),
+    "xvector_wide": (("fc1", "fc2"), lambda network, last: network.after2(last)),
+    "etdnn": (("segment11", "segment12"), lambda network, last: network.segment12[3:](last)),
+    "ftdnn": (("segment11", "segment12"), lambda network, last: network.segment12[3:](last)),
+    "vgg3l": (("emb1", "emb2", "emb3"), lambda network, last: last),
+    "vgg4l": (("emb1", "emb2", "emb3"), lambda network, last: last),
+    "age_resnet": (("emb1", "emb2", "emb3"), lambda network, last: last),
+    "gelu_resnet": (("emb1", "emb2", "emb3"), lambda network, last: last),
+    "sinctdnn": (("segment6", "segment7"), lambda network, last: F.relu(last)),
+}
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", MODELS)
+def test_layers_are_chosen_by_name_and_taken_before_their_non_linearity(name):
+    network = trained(name, {"segment7": True} if name == "sinctdnn" else None)
+    layers, seen = LAYERS.get(name, (("embedding",), lambda network, last: last))
+    assert network.layers == layers
+    x = inputs(name, network, 3, network.min_frames + more_frames(network, 25))
+    found = [network.embed(x, None, layer) for layer in layers]
+    assert len({tuple(one.flatten().tolist()) for one in found}) == len(layers)
+    torch.testing.assert_close(seen(network, found[-1]), network(x))
+    if layers[0] in ("segment6", "segment11", "fc1"):  # emb1 is taken after it
+        assert all((one < 0).any() for one in found)
+    check_layer(network, layers[-1])
+    check_layer(network, None)
+
+
+@pytest.mark.parametrize(
+    "name, more, layers", [("xvector", {"segment7": False}, "segment6 is"), ("vgg4l", {}, "emb1, emb2, emb3 are"), ("resnet", {}, "embedding is")]
+)
+def test_a_layer_a_network_does_not_have_is_refused(name, more, layers):
+    assert failure(check_layer, small(name, more), "fc1") == f"--layer fc1: {layers} what embeddings can be taken from"
 
 
 @pytest.mark.parametrize("name, more", CASES, ids=IDS)
@@ -132,19 +116,20 @@ def test_the_least_length_is_enough_and_less_is_not(name, more):
 def test_a_batch_gives_what_its_utterances_give_one_by_one(name, more):
     network = trained(name, more).double()  # so that what differs does so by more than rounding
     longest = network.min_frames + more_frames(network, 71)
-    x = inputs(name, network, 5, longest).double()
-    alone = torch.cat([network.embed(row[None]) for row in x])
-    assert alone.std(0).max() > 0.01  # the utterances are told apart, which the bias alone could not
-    near = {"rtol": 0, "atol": 1e-6 * alone.abs().max().item()}
-    torch.testing.assert_close(network.embed(x), alone, **near)
-    torch.testing.assert_close(network.embed(x, torch.tensor([longest] * 5)), alone, **near)
-    if network.masks_padding:
-        lengths = torch.tensor([longest, network.min_frames, network.min_frames + more_frames(network, 1), longest - 1, longest * 2 // 3])
-        alone = torch.cat([network.embed(row[None, :length]) for row, length in zip(x, lengths, strict=True)])
-        for filler in (0.0, 1e3):
-            for row, length in zip(x, lengths, strict=True):
-                row[length:] = filler
-            torch.testing.assert_close(network.embed(x, lengths), alone, **near)
+    lengths = torch.tensor([longest, network.min_frames, network.min_frames + more_frames(network, 1), longest - 1, longest * 2 // 3])
+    for call in (network.embed, network):  # the embedding, what the loss classifies
+        x = inputs(name, network, 5, longest).double()
+        alone = torch.cat([call(row[None]) for row in x])
+        assert alone.std(0).max() > 0.01  # the utterances are told apart, which the bias alone could not
+        near = {"rtol": 0, "atol": 1e-6 * alone.abs().max().item()}
+        torch.testing.assert_close(call(x), alone, **near)
+        torch.testing.assert_close(call(x, torch.tensor([longest] * 5)), alone, **near)
+        if network.masks_padding:
+            alone = torch.cat([call(row[None, :length]) for row, length in zip(x, lengths, strict=True)])
+            for filler in (0.0, 1e3):
+                for row, length in zip(x, lengths, strict=True):
+                    row[length:] = filler
+                torch.testing.assert_close(call(x, lengths), alone, **near)
 
 
 @pytest.mark.parametrize("name, more", CASES, ids=IDS)
@@ -215,6 +200,10 @@ def test_the_docstring_has_the_papers_table(name):
         ("vgg4l", 80, {"channels": "20"}, "--model-args: channels=20: a multiple of 8 expected"),
         ("vgg4l", 80, {"output": "fc1"}, "--model-args: output=fc1: emb1, emb2 or emb3 expected"),
         ("age_resnet", 80, {"channels": "20"}, "--model-args: channels=20: a multiple of 8 expected"),
+        ("gelu_resnet", 80, {"channels": "20"}, "--model-args: channels=20: a multiple of 8 expected"),
+        ("gelu_resnet", 80, {"depth": "18"}, "--model-args: depth=18: one of 34, 101 expected"),
+        ("gelu_resnet", 15, {}, "gelu_resnet: features of 15 columns; 16 or more are needed"),
+        ("xvector", 80, {"segment7": "false", "output": "segment7"}, "--model-args: output=segment7: not with segment7=false"),
         ("ecapa", 80, {"channels": "20"}, "--model-args: channels=20: a multiple of parts=8 (2 or more) expected"),
         ("ecapa", 80, {"parts": "1"}, "--model-args: channels=512: a multiple of parts=1 (2 or more) expected"),
         ("campplus", 80, {"blocks": "1,2"}, "--model-args: blocks=1,2: three numbers of layers expected, such as 12,24,16"),
@@ -265,7 +254,7 @@ def test_the_registry_is_literal():
         assert network_class(name).__name__ == cls
 
 
-KNOWN = "frame_dim=512, stats_dim=1500, embed_dim=512, segment7=true"
+KNOWN = "frame_dim=512, stats_dim=1500, embed_dim=512, segment7=true, segment7_norm=true, output=segment6, norm_eps=0.001, std_eps=0.0, unbiased=false"
 
 
 @pytest.mark.parametrize(

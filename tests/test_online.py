@@ -1,4 +1,4 @@
-"""pytorch/features/online.py and steps/train.py --online-feats: features computed while training are those that would be stored."""
+"""pytorch/features/online.py and steps/train.py --online-feats: features computed when they are asked for are those that would be stored."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from support import failure
 from pytorch.data.data_dir import DataDir, write_data_dir
 from pytorch.data.frames import stored_frames
 from pytorch.data.recordings import Recordings
-from pytorch.features.online import computed_frames
-from pytorch.features.options import FeatureOptions
+from pytorch.features.online import computed_frames, read_feature_options
+from pytorch.features.options import KINDS, FeatureOptions
 
 OPTIONS = FeatureOptions(num_mel_bins=8, use_energy=True)
 CONF = "--num-mel-bins=8\n--use-energy=true\n"
@@ -68,23 +68,73 @@ def test_saved_features_of_other_settings_are_not_taken(data, tmp_path):
     assert other.whole(0).shape[1] == 10
 
 
-def test_a_damaged_saved_file_is_named(data, tmp_path):
+def test_saved_features_of_another_channel_are_not_taken(tmp_path):
+    soundfile.write(tmp_path / "x.wav", 0.1 * np.random.default_rng(0).standard_normal((6000, 2)), 16000, subtype="PCM_16")
+    write_data_dir(tmp_path / "data", {"a-1": tmp_path / "x.wav"}, {"a-1": "a"})
+    data = DataDir(tmp_path / "data")
+    first, second = (computed_frames(data, False, OPTIONS, Recordings(data, 16000, channel), tmp_path / "kept").whole(0) for channel in (0, 1))
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("size", [0, 10, 100, -4])
+def test_a_damaged_saved_file_is_named(size, data, tmp_path):
     frames = computed(data, tmp_path)
     frames.whole(0)
     (path,) = tmp_path.iterdir()
-    path.write_bytes(path.read_bytes()[:100])
+    path.write_bytes(path.read_bytes()[:size])
     assert failure(computed(data, tmp_path).whole, 0).startswith(f"{path}: damaged (")
 
 
-def test_training_on_computed_features_gives_the_weights_of_training_on_stored_ones(data, tmp_path, program):
-    conf = data.path.parent / "fbank.conf"
-    runs = {"stored": [], "online": ["--online-feats", conf], "saved": ["--online-feats", conf, "--save-feats", tmp_path / "kept", "--num-workers", 1]}
-    for name, words in runs.items():
-        done = program("steps/train.py", *TINY, *words, data.path, tmp_path / name)
-        assert done.returncode == 0, done.stderr
-    weights = {name: (tmp_path / name / "epoch-002.safetensors").read_bytes() for name in runs}
-    assert weights["online"] == weights["stored"] and weights["saved"] == weights["stored"]
-    assert len(list((tmp_path / "kept").iterdir())) == 12
+def test_a_saved_file_of_another_shape_is_named(data, tmp_path):
+    computed(data, tmp_path).whole(0)
+    (path,) = tmp_path.iterdir()
+    np.save(path, np.zeros((3, 9), dtype=np.float32))
+    assert failure(computed(data, tmp_path).whole, 0) == f"{path}: the shape (3, 9) instead of (36, 9), which 's0-0' has; remove it"
+
+
+def test_features_that_could_not_be_kept_leave_no_part_of_them(data, tmp_path, monkeypatch):
+    def full(file, array, allow_pickle):
+        file.write(b"x" * 10)
+        raise OSError(28, "No space left on device")
+
+    frames = computed(data, tmp_path)
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        frames.whole(0)
+    assert not list(tmp_path.iterdir())
+
+
+# ---- options in a file
+
+
+def test_a_file_of_feature_options_is_read(tmp_path):
+    (tmp_path / "x.conf").write_text("# comment\n--feature=mfcc\n--num_ceps=20\n\n--use-energy=false  # C0\n")
+    assert read_feature_options(tmp_path / "x.conf") == FeatureOptions(feature="mfcc", num_ceps=20, use_energy=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("--num-mel-bin=8\n", "{path}:1: a file of feature options has no option --num-mel-bin"),
+        ("--nj=8\n", "{path}:1: a file of feature options has no option --nj"),
+        ("num-mel-bins=8\n", "{path}:1: --name=value expected, not 'num-mel-bins=8'"),
+        ("--num-mel-bins=x\n", "{path}: argument --num-mel-bins: a whole number above 0 expected, not 'x'"),
+        ("--feature=fbanks\n", "{path}: argument --feature: invalid choice: 'fbanks' (choose from {kinds})"),
+        ("--num-ceps=8\n", "{path}: --num-ceps: no option of --feature fbank; leave it out"),
+    ],
+)
+def test_wrong_feature_options_in_a_file_are_named(text, message, tmp_path):
+    path = tmp_path / "x.conf"
+    path.write_text(text)
+    assert failure(read_feature_options, path) == message.format(path=path, kinds=", ".join(map(repr, KINDS)))
+
+
+def test_a_file_of_feature_options_that_is_not_there_is_named(tmp_path):
+    assert failure(read_feature_options, tmp_path / "x.conf") == f"--config {tmp_path}/x.conf: No such file or directory"
+
+
+# ---- while training
 
 
 def test_other_settings_of_computed_features_stop_a_second_run(data, tmp_path, program):
@@ -95,23 +145,3 @@ def test_other_settings_of_computed_features_stop_a_second_run(data, tmp_path, p
     done = program("steps/train.py", *TINY, "--online-feats", conf, data.path, tmp_path / "x")
     assert done.returncode == 1
     assert "train was done otherwise: --features was " in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "status", "message"),
-    [
-        (["--save-feats", "x"], 1, "--save-feats: only with --online-feats; stored features have been computed already"),
-        (["--online-feats", "none.conf"], 2, "--config none.conf: No such file or directory; see --help"),
-        (["--channel", "1"], 1, "--channel: only with --online-feats; stored features have been computed already"),
-    ],
-)
-def test_options_that_do_not_fit_are_refused(words, status, message, data, tmp_path, program):
-    done = program("steps/train.py", *TINY, *words, data.path, tmp_path / "x")
-    assert (done.returncode, done.stderr) == (status, f"train.py: {message}\n")
-
-
-def test_voiced_frames_that_nobody_decided_on_are_asked_for(data, tmp_path, program):
-    words = [word for word in TINY if word != "--voiced=false"]
-    done = program("steps/train.py", *words, "--online-feats", data.path.parent / "fbank.conf", data.path, tmp_path / "x")
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"train.py: {data.path}/vad.scp: no such file; voiced frames are asked for; pass --voiced false, or ")

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import failure
+
+from pytorch.report.systems import read_facts, read_training
 
 STEPS = Path(__file__).resolve().parents[1] / "steps"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
-HEADER = ["epoch", "step", "loss", "accuracy", "lr", "margin_share", "valid_eer", "skipped", "utts_per_sec", "data_wait", "seconds"]
+HEADER = ["epoch", "step", "loss", "accuracy", "lr", "margin_share", "skipped", "utts_per_sec", "data_wait", "seconds"]
 
 
 @pytest.fixture(autouse=True)
@@ -37,15 +40,21 @@ def make_scores(folder, targets=(2.0, 3.0, 1.0, 4.0), nontargets=(0.0, 1.5, -1.0
     return folder / "eer.json"
 
 
-def make_training(exp, epochs=3, valid=True, skipped=0, asked=3):
+def make_training(exp, epochs=3, valid=True, skipped=0, asked=3, **columns):
+    """valid: an EER in each row; columns: others, {name: [value of the first epoch, …]}; select: the option, best: the file of that name"""
     exp = Path(exp)
     exp.mkdir(parents=True, exist_ok=True)
-    rows = [[n, 15, 5 / n**4, 0.3 * n, 1e-3 / n, 1, (0.3, 0.123, 0.2)[n - 1] if valid else "", skipped, 100, 0.01, 20] for n in range(1, epochs + 1)]
-    (exp / "train.tsv").write_text("".join("\t".join(map(str, row)) + "\n" for row in [HEADER, *rows]))
+    select, best = columns.pop("select", None), columns.pop("best", None)
+    columns = {**({"valid_eer": (0.3, 0.123, 0.2)} if valid else {}), **columns}
+    rows = [[n, 15, 5 / n**4, 0.3 * n, 1e-3 / n, 1, skipped, 100, 0.01, 20, *(values[n - 1] for values in columns.values())] for n in range(1, epochs + 1)]
+    (exp / "train.tsv").write_text("".join("\t".join(map(str, row)) + "\n" for row in [[*HEADER, *columns], *rows]))
     features = {"feature": "mfcc", "num_ceps": 30}
     (exp / "model.json").write_text(json.dumps({"model": "xvector", "args": {"embed_dim": 16}, "features": features, "classes": ["p<1>", "q&2"]}))
-    (exp / "opts.json").write_text(json.dumps({"commit": "0123abcd", "options": {"epochs": asked, "voiced": True}, "inputs": {"data/<train>/utt2spk": "ff"}}))
+    options = {"epochs": asked, "voiced": True, "select": select}
+    (exp / "opts.json").write_text(json.dumps({"commit": "0123abcd", "options": options, "inputs": {"data/<train>/utt2spk": "ff"}}))
     (exp / "cmd").write_text("steps/train.py 'data/<train>' exp/x && true\n")
+    if best:
+        (exp / "best").write_text(f"{best}\n")
 
 
 class Page(HTMLParser):
@@ -90,6 +99,15 @@ def page(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("page"))
         return make_page()
+
+
+def page_of(exp):
+    """The page of a training without scores."""
+    from pytorch.report.page import make_page
+
+    exp = Path(exp)
+    (exp / "page.html").write_text(make_page("x", "", "", [], [], read_training(exp), *(read_facts(exp / f"{name}.json") for name in ("model", "opts")), ""))
+    return Page(exp / "page.html")
 
 
 def make_page():
@@ -171,6 +189,50 @@ def test_a_training_under_way_and_skipped_steps_are_told():
     assert "Not finished: 2 of 9 epochs." in text and "Skipped: 4 steps" in text
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"valid": False, "valid_uar": (0.3, 0.6, 0.5)}, "best epoch 2 with a validation UAR of 60.00 %"),
+        ({"valid_uar": (0.3, 0.5, 0.6)}, "best epoch 3 with a validation UAR of 60.00 %"),
+        ({"valid_uar": (0.3, 0.5, 0.6), "select": "eer"}, "best epoch 2 with a validation EER of 12.30 %"),
+        ({"valid": False, "valid_mae": (9.25, 9, 12)}, "best epoch 2 with a validation mean absolute error of 9"),
+        ({"valid": False, "valid_loss": (1, 2, 3)}, "no validation, so the last epoch counts as the best"),
+        ({"best": 1}, "best epoch 1 with a validation EER of 30.00 %"),
+        ({"valid_eer": ("", 0.25, "")}, "best epoch 2 with a validation EER of 25.00 %"),
+        ({"valid": False, "valid_mae": ("inf", "inf", 12)}, "best epoch 3 with a validation mean absolute error of 12"),
+    ],
+)
+def test_the_best_epoch_is_by_the_file_best_or_the_figure_that_chooses(given, told):
+    make_training("exp/x", **given)
+    assert told in page_of("exp/x").text
+
+
+def test_there_is_a_curve_for_each_figure_of_the_validation():
+    make_training("exp/x", valid_min_dcf=("", 0.9, ""), valid_spearman=(-0.5, 0.2, 0.1), **{"valid_<odd>": (1, 2, "inf")})
+    page = page_of("exp/x")
+    assert page.source.count('role="img"') == 3 + 4
+    names = ["EER, %", "minDCF(0.01)", "Spearman correlation", "&lt;odd&gt;"]
+    assert re.findall("<figcaption>(.*?)</figcaption>", page.source)[3:] == [f"Validation {name}" for name in names]
+    assert page.open == [] and page.faults == [] and len(page.ids) == len(set(page.ids)) and not re.search(r"\b(nan|inf)\b", page.text)
+
+
+@pytest.mark.parametrize("text", ["9", "two", ""])
+def test_a_best_that_is_no_epoch_is_one_line(text):
+    make_training("exp/x")
+    Path("exp/x/best").write_text(text)
+    assert failure(read_training, Path("exp/x")).startswith(f"exp/x/best: '{text}' is no epoch of exp/x/train.tsv")
+
+
+@pytest.mark.parametrize(
+    ("targets", "told"), [({"what": "utt2spk"}, "2 speakers"), ({"what": "utt2label"}, "2 classes of utt2label"), ({"what": "utt2age"}, "mfcc, utt2age")]
+)
+def test_the_page_says_what_was_learnt(targets, told):
+    make_training("exp/x")
+    settings = json.loads(Path("exp/x/model.json").read_text())
+    Path("exp/x/model.json").write_text(json.dumps({**settings, "targets": targets, "classes": [] if "age" in told else settings["classes"]}))
+    assert told in page_of("exp/x").text
+
+
 @pytest.mark.parametrize("scores", [((1, 2), (-1, 0)), ((1, 1), (1, 1)), ((0,), (1,))])
 def test_perfect_constant_and_inverted_scores_get_a_page(scores):
     make_scores("exp/x/test", *scores)
@@ -245,7 +307,7 @@ def test_a_missing_experiment_is_one_line():
 
 @pytest.mark.parametrize(
     ("old", "new", "place"),
-    [("\t20\n", "\n", "train.tsv:2:"), ("\n1\t", "\n\t", "train.tsv:2:"), ("\t15\t", "\tmany\t", "train.tsv:2:"), ("loss", "lost", "train.tsv:1:")],
+    [("\t20\t0.3\n", "\t20\n", "train.tsv:2:"), ("\n1\t", "\n\t", "train.tsv:2:"), ("\t15\t", "\tmany\t", "train.tsv:2:"), ("loss", "lost", "train.tsv:1:")],
 )
 def test_a_malformed_train_tsv_is_one_line(old, new, place):
     make_training("exp/x")

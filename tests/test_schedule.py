@@ -14,6 +14,7 @@ from pytorch.training.checkpoint import load_state, save_state
 from pytorch.training.optimizers import BLOCK, average_rows, build_optimizer, clip_gradients, parts_of_batch, take_step, weight_groups
 from pytorch.training.schedule import (
     cyclic_share,
+    lr_at,
     lr_share,
     margin_share,
     one_cycle_share,
@@ -22,7 +23,7 @@ from pytorch.training.schedule import (
     suggest_lr,
     validations_since_best,
 )
-from pytorch.training.weights import average_epochs, freeze, running_average
+from pytorch.training.weights import Buffers, RunningAverage, average_epochs, freeze
 
 
 def curve_of(make, steps, lr=1.0):
@@ -122,6 +123,36 @@ def test_a_range_test_goes_from_low_to_high_and_suggests_half_the_best_decade():
     assert suggest_lr(lrs, losses) == pytest.approx(0.005, rel=0.2)
     losses[600:] = [math.nan] * 101
     assert suggest_lr(lrs, losses) == pytest.approx(0.005, rel=0.2)
+
+
+class Told:
+    warmup_steps, final_lr_share, pct_start, div_factor, final_div_factor = 4, 0.1, 0.15, 5.0, 1000.0
+    cycle_epochs, cycle_decay, patience, lr_factor = 2.0, 0.5, 2, 0.5
+
+    def __init__(self, schedule):
+        self.schedule = schedule
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.25, 1.0, 1.0, 1.0]),
+        ("one-cycle", [0.2, 0.5 * 1.2 - 0.4 * math.cos(math.pi * 10 / 14), None, 1 / 5000]),
+        ("cyclic", [0.1 / 4, 0.55, 1.0, 0.1 + 0.9 * 0.5 * 0.95]),
+        ("plateau", [0.25, 1.0, 1.0, 1.0]),
+    ],
+)
+def test_the_options_choose_the_learning_rate_of_a_step(schedule, expected):
+    rates = [lr_at(Told(schedule), step, 100, 20, []) for step in (0, 10, 20, 99)]
+    if schedule == "cyclic":
+        assert rates[3] == pytest.approx(cyclic_share(99, 40.0, 0.1, 0.5))
+        rates, expected = rates[:3], expected[:3]
+    for rate, wanted in zip(rates, expected, strict=True):
+        assert wanted is None or rate == pytest.approx(wanted)
+
+
+def test_a_plateau_lowers_the_learning_rate_by_the_validations_so_far():
+    assert [lr_at(Told("plateau"), 50, 100, 20, values) for values in ([1, 2], [1, 2, 3], [1, 2, 3, 0.5, 0.6], [1, 2, 3, 4, 5])] == [1, 0.5, 0.5, 0.25]
 
 
 @pytest.mark.parametrize("losses", [[5.0] * 71, [float(step) for step in range(71)], [3.0, 2.0, math.inf] + [1.0] * 68, [1.0]])
@@ -355,21 +386,59 @@ def test_a_part_the_network_does_not_have_is_refused(name):
     assert failure(freeze, small_network(), [name]) == f"--freeze: the network has no part '{name}'; it has 0, 0.0, 0.1, 1"
 
 
-def test_a_running_average_follows_the_weights_and_can_be_saved():
+def test_a_running_average_follows_the_weights_and_its_statistics_and_forgets_the_first_ones_soon():
     network = small_network()
-    average = running_average(network, 0.9)
-    expected = None
-    for step in range(4):
+    average = RunningAverage(network, 0.9)
+    expected = network[1].weight.detach().clone()
+    for step in range(120):
         with torch.no_grad():
             network[1].weight.fill_(float(step))
             network[0][1].running_mean.fill_(10.0 * step)
-        average.update_parameters(network)
-        expected = float(step) if expected is None else 0.9 * expected + 0.1 * step
-        again = running_average(network, 0.9)
-        again.load_state_dict({name: torch.clone(tensor) for name, tensor in average.state_dict().items()})
-        average = again
-    torch.testing.assert_close(average.module[1].weight, torch.full((2, 4), expected))
-    torch.testing.assert_close(average.module[0][1].running_mean, torch.full((4,), 10 * expected))
+            network[0][1].num_batches_tracked.fill_(step)
+        average.follow(network, step, torch.tensor(step % 5 != 4))
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = expected if step % 5 == 4 else decay * expected + (1 - decay) * step
+    torch.testing.assert_close(average.model[1].weight, expected)
+    torch.testing.assert_close(average.model[0][1].running_mean, 10 * expected[0, 0].expand(4))
+    assert average.model[0][1].num_batches_tracked == 119
+    assert not any(weight.requires_grad for weight in average.model.parameters())
+
+
+def test_running_statistics_are_put_back_after_a_bad_step_and_stay_after_a_good_one():
+    network = small_network().train()
+    buffers = Buffers(network)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    buffers.keep()
+    network(torch.full((8, 3), float("nan")))
+    assert not torch.isfinite(network[0][1].running_mean).any()
+    buffers.restore_unless(torch.tensor(False))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    buffers.keep()
+    network(torch.randn(8, 3))
+    buffers.restore_unless(torch.tensor(True))
+    assert not torch.equal(network[0][1].running_mean, before["0.1.running_mean"])
+    assert network[0][1].num_batches_tracked == 1
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
+def test_a_bad_step_leaves_no_trace_in_weights_and_optimiser(name):
+    def trained(bad):
+        torch.manual_seed(0)
+        layer = nn.Linear(5, 3)
+        optimizer = build_optimizer(name, layer.parameters(), 0.1, 0.01, 0.9)
+        for step in range(6):
+            if step in bad:
+                for weight in layer.parameters():
+                    weight.grad = torch.full_like(weight, math.nan)
+                take_step(optimizer, torch.tensor(False))
+            torch.manual_seed(step)
+            for weight in layer.parameters():
+                weight.grad = torch.randn_like(weight)
+            take_step(optimizer, torch.tensor(True))
+        return [*layer.parameters(), *optimizer.state_dict()["state"][0].values()]
+
+    for one, other in zip(trained([]), trained([0, 3]), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_the_average_of_epochs_is_their_mean(tmp_path):

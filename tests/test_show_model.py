@@ -103,7 +103,7 @@ def test_the_program_prints_the_table(program):
     lines = done.stdout.splitlines()
     assert lines[:2] == [
         "xvector: 1,580 parameters (42 of them after the embedding, for the loss), 0.06 million multiplications for 50 frames of 20 columns",
-        "embeddings of 6; least length 15; padding is left out exactly",
+        "embeddings of 6, taken from segment6 of segment6, segment7; least length 15; padding is left out exactly",
     ]
     assert lines[3].split() == ["layer", "kind", "output", "parameters", "MMAC", "sees"]
     assert lines[4].split() == ["frames.0", "Sequential", "8", "x", "46", "808", "0.04", "5"]
@@ -134,7 +134,8 @@ def test_an_experiment_is_shown_with_its_own_arguments(program, tmp_path):
         (["xvector", "--frames", "14"], "--frames 14: xvector needs 15 or more"),
         (
             ["xvector", "--model-args", "width=5"],
-            "--model-args: xvector has no argument 'width'; it has frame_dim=512, stats_dim=1500, embed_dim=512, segment7=true",
+            "--model-args: xvector has no argument 'width'; it has frame_dim=512, stats_dim=1500, embed_dim=512, segment7=true, segment7_norm=true, "
+            "output=segment6, norm_eps=0.001, std_eps=0.0, unbiased=false",
         ),
     ],
 )

@@ -1,6 +1,5 @@
-"""utils/submit.py: the command line of Kaldi's run.pl on this machine."""
+"""utils/submit.py: the command line of Kaldi's run.pl on this machine, and what holds on every engine before anything is submitted."""
 
-import importlib.util
 import json
 import os
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pytorch.engines import local, signals
 from pytorch.jobs import quote
 
 SUBMIT = Path(__file__).resolve().parents[1] / "utils" / "submit.py"
@@ -28,11 +28,23 @@ def submit(*words, **options):
     return subprocess.run([sys.executable, SUBMIT, *map(str, words)], capture_output=True, text=True, timeout=60, **options)
 
 
-def loaded():
-    spec = importlib.util.spec_from_file_location("submit", SUBMIT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def cards(monkeypatch, tmp_path):
+    """cards(2) makes an nvidia-smi that lists two cards; cards(2, busy=[0]) one on whose first card somebody computes."""
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    uuid = f"GPU-{os.getpid()}-{time.time_ns()}"
+
+    def make(number, busy=()):
+        listed = "".join(f"echo {card}, {uuid}-{card}; " for card in range(number))
+        used = "".join(f"echo {uuid}-{card}, 1234; " for card in busy)
+        program = tmp_path / "bin/nvidia-smi"
+        program.write_text(f'#!/bin/sh\ncase "$*" in *query-gpu=index,uuid*) {listed or ":"};; *) {used or ":"};; esac\n'.replace("; ;;", ";;"))
+        program.chmod(0o755)
+        return uuid
+
+    return make
 
 
 def output_of(log):
@@ -110,22 +122,59 @@ def test_no_more_jobs_run_at_a_time_than_asked_for():
 
 def test_the_default_limit_is_the_processors_or_all_jobs_if_there_are_few_more(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(10))
-    default_limit = loaded().default_limit
-    assert [default_limit(jobs, gpu=0) for jobs in (3, 13, 14, 100)] == [3, 13, 10, 10]
+    assert [local.default_limit(jobs, gpu=0) for jobs in (3, 13, 14, 100)] == [3, 13, 10, 10]
 
 
-def test_the_default_limit_of_gpu_jobs_is_the_gpus_that_nvidia_smi_lists(monkeypatch, tmp_path):
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho 'GPU 0: A'\necho 'GPU 1: A'\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert loaded().default_limit(8, gpu=1) == 2
+# ---- cards
 
 
-def test_without_gpus_gpu_jobs_run_one_at_a_time_and_a_warning_says_so(monkeypatch, tmp_path, capsys):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert loaded().default_limit(8, gpu=1) == 1
-    assert "warning: nvidia-smi finds no GPU" in capsys.readouterr().err
+def test_each_job_gets_a_card_that_no_other_has(cards):
+    cards(2)
+    words = "mkdir card$CUDA_VISIBLE_DEVICES && sleep 0.5 && rmdir card$CUDA_VISIBLE_DEVICES ; echo $CUDA_VISIBLE_DEVICES $CUDA_DEVICE_ORDER".split()
+    done = submit("--gpu", "1", "JOB=1:4", "x.JOB.log", *words)
+    assert done.returncode == 0, done.stderr
+    assert {output_of(f"x.{n}.log") for n in range(1, 5)} == {"0 PCI_BUS_ID", "1 PCI_BUS_ID"}
+
+
+def test_a_job_may_have_several_cards(cards):
+    cards(3)
+    assert local.default_limit(8, gpu=1) == 3
+    assert local.default_limit(8, gpu=2) == 1
+    assert submit("--gpu", "2", "x.log", "echo", "$CUDA_VISIBLE_DEVICES").returncode == 0
+    assert output_of("x.log") == "0,1"
+
+
+def test_a_card_on_which_somebody_computes_is_left_alone(cards):
+    cards(2, busy=[0])
+    assert submit("--gpu", "1", "x.log", "echo", "$CUDA_VISIBLE_DEVICES").returncode == 0
+    assert output_of("x.log") == "1"
+
+
+def test_cards_are_chosen_among_those_that_the_environment_allows(cards, monkeypatch):
+    uuid = cards(3)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"2,{uuid}-1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    assert submit("--gpu", "1", "x.log", "echo", "$CUDA_VISIBLE_DEVICES").returncode == 0
+    assert output_of("x.log") == "2"
+    assert "--gpu 2: 1 of the 2 cards asked for are here" in submit("--gpu", "2", "y.log", "true").stderr
+
+
+def test_a_job_waits_for_a_card_that_another_submission_uses_and_says_so_in_its_log(cards):
+    cards(1)
+    first = started("--gpu", "1", "a.log", "touch", "begun", ";", "while", "test", "!", "-e", "enough", ";", "do", "sleep", "0.1", ";", "done")
+    assert eventually(Path("begun").exists)
+    second = started("--gpu", "1", "b.log", "true")
+    assert eventually(lambda: Path("b.log").exists() and "waiting for 1 free cards of 1" in Path("b.log").read_text())
+    Path("enough").touch()
+    assert (first.wait(timeout=60), second.wait(timeout=60)) == (0, 0)
+
+
+def test_without_cards_jobs_that_ask_for_one_do_not_run(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    done = submit("--gpu", "1", "x.log", "true")
+    assert done.returncode == 1
+    assert "submit.py: --gpu 1: nvidia-smi finds no card on this machine; leave --gpu out to run without cards" in done.stderr
+    assert not Path("x.log").exists()
 
 
 # ---- words
@@ -257,7 +306,9 @@ def test_a_log_that_cannot_be_written_is_one_line():
 
 
 def test_a_long_array_tells_now_and_then_how_many_jobs_are_done():
-    script = f"import sys; sys.path.insert(0, '{SUBMIT.parent}'); import submit; submit.REPORT_SEC = 0; submit.run(submit.main)"
+    script = (
+        f"import sys; sys.path.insert(0, '{SUBMIT.parent}'); import submit; from pytorch.engines import local; local.REPORT_SEC = 0; submit.run(submit.main)"
+    )
     words = ["--max-jobs-run", "1", "JOB=1:3", "x.JOB.log", "true"]
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=60)
     assert done.stderr == "submit.py: 1 of 3 jobs done\nsubmit.py: 2 of 3 jobs done\n"
@@ -316,6 +367,11 @@ def test_pick_all_runs_everything():
         (["-l", "ram_free=2G", "x.log", "true"], 2, "unrecognized arguments: -l ram_free=2G"),
         (["--max-jobs-run", "0", "x.log", "true"], 2, "a whole number above 0 expected, not '0'"),
         (["--engine", "pbs", "x.log", "true"], 2, "invalid choice: 'pbs'"),
+        (["--retries", "x", "x.log", "true"], 2, "a whole number, 0 or more expected, not 'x'"),
+        (["--stop-early", "yes", "x.log", "true"], 2, "true or false expected, not 'yes'"),
+        (["--time", "soon", "x.log", "true"], 2, "a limit such as 90 (minutes), 1:30:00 or 2-12 (days-hours) expected, not 'soon'"),
+        (["--time", "0", "x.log", "true"], 2, "a limit above 0 expected, not '0'"),
+        (["--mem", "4000", "x.log", "true"], 2, "an amount such as 4G expected, not '4000'"),
         (["--pick", "some", "x.log", "true"], 2, "invalid choice: 'some'"),
         (["--mem", "much", "x.log", "true"], 2, "an amount such as 4G expected, not 'much'"),
         (["--mem"], 2, "expected one argument"),
@@ -365,9 +421,150 @@ def test_jobs_end_when_the_submitter_is_killed_outright():
 
 
 def test_a_job_that_ignores_term_is_killed(monkeypatch):
-    module = loaded()
-    monkeypatch.setattr(module, "GRACE_SEC", 0.2)
+    monkeypatch.setattr(local, "GRACE_SEC", 0.2)
     process = subprocess.Popen(["bash", "-c", "trap '' TERM; echo $$ > pid; while :; do sleep 600; done"], process_group=0)
     pid_in("pid")
-    module.end_groups({process.pid}, collect=process.poll)
+    local.end_groups({process.pid}, collect=process.poll)
     assert process.wait(timeout=60) == -signal.SIGKILL
+
+
+# ---- clusters, up to what is handed to them
+
+
+@pytest.fixture
+def sbatch(tmp_path, monkeypatch):
+    """An sbatch that writes down its words and refuses; returns a function that submits and gives those words, up to ours."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/sbatch"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > words\necho "sbatch: error: no" >&2\nexit 1\n')
+    program.chmod(0o755)
+    (tmp_path / "bin/qsub").write_text(program.read_text())
+    (tmp_path / "bin/qsub").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+
+    def words_of(*words, engine="slurm", own="--parsable"):
+        done = submit("--engine", engine, *words)
+        assert done.returncode == 1 and "did not take the job: sbatch: error: no (command: " in done.stderr, done.stderr
+        found = Path("words").read_text().splitlines()
+        return found[: found.index(own)], found
+
+    return words_of
+
+
+def test_options_become_those_of_slurm(sbatch):
+    words, _ = sbatch("--mem", "4g", "--num-threads", "2", "--gpu", "1", "--time", "1-12", "--nodes", "2", "-p", "long", "x.log", "true")
+    assert words == "--export=PATH --mem=4G --cpus-per-task=2 --gres=gpu:1 --time=36:00:00 --nodes=2 --ntasks-per-node=1 -p long".split()
+
+
+def test_options_become_those_of_grid_engine(sbatch):
+    words, _ = sbatch("--mem", "1.5G", "--num-threads", "2", "--gpu", "1", "--time", "90", "-q", "a.q", "-V", "x.log", "true", engine="sge", own="-terse")
+    assert words == "-v PATH -cwd -S /bin/bash -j y -l arch=*64* -l mem_free=1536M -pe smp 2 -l gpu=1 -l h_rt=1:30:00 -q a.q -V".split()
+
+
+def test_the_limit_of_an_array_and_its_numbers_are_the_engines_own_words(sbatch):
+    for n in (1, 2, 4):
+        Path(f"x.{n}.log").write_text("# Ended (code 0) at some time, elapsed time 0 seconds\n")
+    picked = ["--pick", "failed", "-tc", "5", "JOB=1:7", "x.JOB.log", "true"]
+    assert "--array=3,5-7%5" in sbatch(*picked)[1]
+    words = " ".join(sbatch(*picked, engine="sge", own="-terse")[1])
+    assert " -tc 5 " in words and " -t 1-4 " in words
+
+
+def test_a_value_of_its_own_wins_over_any_value_and_defaults_fill_in(sbatch):
+    lines = ["command sbatch", "default queue=short", "option queue=short -p 'a b'", "option queue=* -p $0", "option mem=0", "option mem=* --mem=$0"]
+    Path("my.conf").write_text("\n".join(lines))
+    assert sbatch("--config", "my.conf", "--mem", "0", "x.log", "true")[0] == ["-p", "a b"]
+    assert sbatch("--config", "my.conf", "--mem", "1G", "--queue", "long", "x.log", "true")[0] == ["-p", "long", "--mem=1G"]
+
+
+def test_kaldis_own_queue_conf_is_understood(sbatch):
+    lines = """# Default configuration
+command qsub -v PATH -cwd -S /bin/bash -j y -l arch=*64*
+option mem=* -l mem_free=$0,ram_free=$0
+option mem=0          # Do not add anything to qsub_opts
+option num_threads=* -pe smp $0
+option num_threads=1  # Do not add anything to qsub_opts
+option max_jobs_run=* -tc $0
+default gpu=0
+option gpu=0
+option gpu=* -l gpu=$0 -q '*.q'
+"""
+    Path("conf").mkdir()
+    Path("conf/queue.conf").write_text(lines)
+    words, _ = sbatch("--mem", "4G", "--gpu", "2", "--num-threads", "1", "x.log", "true", engine="sge", own="-terse")
+    assert words == "-v PATH -cwd -S /bin/bash -j y -l arch=*64* -l mem_free=4G,ram_free=4G -l gpu=2 -q *.q".split()
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "my.conf: no line 'command PROGRAM …'"),
+        ("command sbatch\noptions mem=*\n", "my.conf:2: 'command PROGRAM …', 'option name=value …' or 'default name=value' expected, not 'options mem=*'"),
+        ("command sbatch\noption mem\n", "my.conf:2: "),
+        ("command sbatch 'a\n", "my.conf:1: no closing quotation"),
+        ("command sbatch\n", "--mem 1G: no line for it in my.conf: 'option mem=* …' says what it adds to sbatch"),
+        ("command nosuchprogram\noption mem=*\n", "--engine slurm: no program 'nosuchprogram' on this machine; submit from a machine of the cluster"),
+    ],
+)
+def test_wrong_settings_are_one_line(text, message):
+    Path("my.conf").write_text(text)
+    done = submit("--engine", "slurm", "--config", "my.conf", "--mem", "1G", "x.log", "true")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"submit.py: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_settings_that_are_named_must_be_there():
+    done = submit("--engine", "slurm", "--config", "no.conf", "x.log", "true")
+    assert (done.returncode, done.stderr) == (1, "submit.py: no.conf: No such file or directory\n")
+
+
+def test_an_option_that_neither_we_nor_the_settings_have_is_status_2():
+    done = submit("--engine", "slurm", "--bogus", "3", "x.log", "true")
+    assert done.returncode == 2
+    assert "--bogus: neither submit.py nor conf/slurm.conf (there is none; the built-in lines hold) has this option" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["exp/x/log/foo.JOB.log", "exp/x/foo.JOB.log", "exp/x/log/JOB/foo.log"])
+def test_what_is_kept_lies_where_kaldi_keeps_it(name, sbatch):
+    sbatch("JOB=1:2", name, "true")
+    folder = Path("exp/x/q")
+    assert (folder / "foo.sh").exists()
+
+
+def test_a_cluster_that_does_not_answer_is_asked_again(tmp_path, monkeypatch):
+    from pytorch.engines import cluster
+    from pytorch.engines.commands import Answer
+    from pytorch.engines.config import parse_settings
+    from pytorch.engines.slurm import BUILTIN
+
+    answers = [Answer(False, "", "sbatch: error: Socket timed out on send/recv operation"), Answer(False, "", ""), Answer(True, "17\n", "")]
+    monkeypatch.setattr(cluster, "answer", lambda words: answers.pop(0))
+    monkeypatch.setattr(cluster.slurm, "answer", lambda words: answers.pop(0))
+    monkeypatch.setattr(cluster, "PAUSE_SEC", 0.01)
+    array = cluster.Array("slurm", parse_settings(BUILTIN, "built in"), {}, [], None, "x.log", "true", None, None)
+    array.title, array.bell = "x", signals.bell_of_signals()
+    assert array._submitted(["sbatch"]) == "17"
+
+
+def test_the_first_failed_job_ends_the_others_when_asked_to():
+    done = submit("--stop-early", "true", "--max-jobs-run", "2", "JOB=1:3", "x.JOB.log", "test", "JOB", "=", "1", "&&", "exit", "3", ";", "sleep", "600")
+    assert done.returncode == 1
+    assert "failed jobs: 1 (code 3), 2 (ended before it was done), 3 (not run)\n" in done.stderr
+
+
+def test_retries_run_failed_jobs_again_and_keep_their_logs():
+    assert submit("--retries", "1", "JOB=1:2", "y.JOB.log", "test", "JOB", "=", "1", "||", "rmdir", "d", "||", "!", "mkdir", "d").returncode == 0
+    assert Path("y.2.log.1").exists() and not Path("y.1.log.1").exists()
+
+
+def test_several_machines_are_no_local_matter():
+    done = submit("--nodes", "2", "x.log", "true")
+    assert (done.returncode, done.stderr) == (1, "submit.py: --nodes 2: this machine is one; --engine slurm has more\n")
+
+
+def test_pick_understands_the_logs_of_a_sites_queue_pl():
+    Path("x.1.log").write_text("# Accounting: time=1 threads=1\n# Finished at Sat Nov 21 05:06:45 UTC 2026 with status 0\n")
+    Path("x.2.log").write_text("# Accounting: time=1 threads=1\n# Finished at Sat Nov 21 05:06:45 UTC 2026 with status 1\n")
+    assert submit("--pick", "failed", "JOB=1:2", "x.JOB.log", "echo", "again").returncode == 0
+    assert [output_of(f"x.{n}.log") for n in (1, 2)] == ["", "again"]

@@ -1,7 +1,6 @@
 """steps/train.py: what a training writes, that it can be stopped anywhere, and what it refuses."""
 
 import argparse
-import csv
 import json
 import os
 import re
@@ -10,37 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
-from support import write_feats, write_vad
+from support import write_vad
+from train_data import ROOT, SHORT, SPEED, STEP, TINY, assert_refused, eventually, rows_in, weights_in, write_data
 
-from pytorch.data.data_dir import DataDir, write_data_dir
-from pytorch.data.trials import draw_trials, write_trials
-from pytorch.features.options import FeatureOptions
-from pytorch.files import sha256, write_json
+from pytorch.data.data_dir import DataDir
+from pytorch.files import sha256
 
-ROOT = Path(__file__).resolve().parents[1]
-STEP = "steps/train.py"
-TINY = ["--model-args", "frame_dim=8 stats_dim=8 embed_dim=8", "--min-frames", 20, "--max-frames", 30, "--batch-size", 8, "--num-threads", 1]
-SHORT = [*TINY, "--epochs", 3, "--steps-per-epoch", 4]
-SPEED = {"utts_per_sec", "data_wait", "seconds"}
-
-
-def write_data(folder, speakers, seed, trials=False):
-    """A data directory of features and decisions, 4 utterances of each speaker, 40 to 60 frames of which most are voiced."""
-    chance = np.random.default_rng(seed)
-    utt2spk = {f"{spk}-{number}": spk for spk in speakers for number in range(4)}
-    write_data_dir(folder, {utt: f"/nowhere/{utt}.wav" for utt in utt2spk}, utt2spk)
-    voice = {spk: chance.standard_normal(24) for spk in speakers}
-    feats = {utt: 10 + voice[spk] + chance.standard_normal((chance.integers(40, 60), 24)) * 2 for utt, spk in utt2spk.items()}
-    write_feats(folder, feats)
-    write_vad(folder, {utt: chance.random(len(matrix)) < 0.8 for utt, matrix in feats.items()})
-    if trials:
-        write_trials(folder / "trials", draw_trials(DataDir(folder), 0))
-    return folder
+XVECTOR_ARGS = "frame_dim=512, stats_dim=1500, embed_dim=512, segment7=true, segment7_norm=true, output=segment6, norm_eps=0.001, std_eps=0.0, unbiased=false"
 
 
 @pytest.fixture(scope="module")
@@ -76,35 +55,13 @@ def lent(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "x")
 
 
-def weights_in(exp, epoch):
-    return (exp / f"epoch-{epoch:03d}.safetensors").read_bytes()
-
-
-def rows_in(exp, without=()):
-    with open(exp / "train.tsv") as file:
-        return [{name: value for name, value in row.items() if name not in without} for row in csv.DictReader(file, delimiter="\t")]
-
-
-def assert_refused(done, message, status=1):
-    """It failed with this one line, whatever it said on stdout of its work."""
-    assert (done.returncode, done.stderr) == (status, f"train.py: {message}\n")
-
-
-def eventually(is_true):
-    for _ in range(12000):
-        if is_true():
-            return True
-        time.sleep(0.005)
-    return False
-
-
 # ---- what it writes
 
 
 def test_it_writes_everything_an_experiment_has_and_nothing_else(trained):
     names = sorted(path.name for path in trained.iterdir())
     epochs = [f"epoch-00{epoch}.safetensors" for epoch in (1, 2, 3)]
-    assert names == sorted([".done", "best", "cmd", *epochs, "final", "model.json", "opts.json", "tensorboard", "train.tsv"])
+    assert names == sorted([".done", "best", "cmd", *epochs, "final", "model.json", "opts.json", "state", "tensorboard", "train.tsv"])
     assert sorted(path.name for path in (trained / ".done").iterdir()) == ["train.json", "train.lock"]
 
 
@@ -115,7 +72,8 @@ def test_model_json_says_what_an_extractor_needs_to_know(trained, data):
     assert settings["feat_dim"] == 24
     assert settings["features"] == json.loads((data / "feats.json").read_text())
     assert (settings["cmn"], settings["voiced"]) == ("mean", True)
-    assert settings["loss"] == {"name": "aam"}
+    assert settings["loss"] == {"name": "aam", "in_dim": 8}
+    assert settings["targets"] == {"what": "utt2spk", "kind": "classes"}
     assert settings["classes"] == [f"t{number}" for number in range(6)]
 
 
@@ -134,7 +92,8 @@ def test_train_tsv_and_tensorboard_hold_the_figures_of_each_epoch(trained):
 
     rows = rows_in(trained)
     assert [(row["epoch"], row["step"], row["skipped"]) for row in rows] == [("1", "4", "0"), ("2", "4", "0"), ("3", "4", "0")]
-    assert list(rows[0]) == "epoch step loss accuracy lr margin_share valid_eer skipped utts_per_sec data_wait seconds".split()
+    columns = "epoch step loss accuracy lr margin_share skipped utts_per_sec times_real_time data_wait gpu_gb seconds valid_eer valid_min_dcf"
+    assert list(rows[0]) == columns.split()
     assert [float(row["lr"]) for row in rows] == pytest.approx([4 / 50e3, 8 / 50e3, 12 / 50e3], rel=1e-5)  # warm-up over 50 steps
     events = EventAccumulator(str(trained / "tensorboard"))
     events.Reload()
@@ -147,7 +106,8 @@ def test_weights_are_those_of_the_network(trained):
 
     model = build_model("xvector", 24, {"frame_dim": 8, "stats_dim": 8, "embed_dim": 8})
     tensors = safetensors.numpy.load_file(trained / "epoch-003.safetensors")
-    assert {name: tensor.shape for name, tensor in tensors.items()} == {f"model.{name}": tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    shapes = {f"model.{name}": tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {**shapes, "loss.weight": (6, 8)}
 
 
 def test_best_names_the_epoch_with_the_lowest_validation_eer(trained):
@@ -157,11 +117,18 @@ def test_best_names_the_epoch_with_the_lowest_validation_eer(trained):
     assert (trained / "final").read_text() == "3\n"
 
 
-@pytest.mark.parametrize(("eers", "best"), [([0.3, 0.1, 0.2], 2), ([0.1, 0.1, 0.2], 2), ([0.0, 0.1, 0.2], 1), ([None, None, None], 3), ([1.0, 1.0, 1.0], 3)])
+@pytest.mark.parametrize(
+    ("eers", "best"),
+    [([0.3, 0.1, 0.2], 2), ([0.1, 0.1, 0.2], 2), ([0.0, 0.1, 0.2], 1), ([None, None, None], 3), ([1.0, 1.0, 1.0], 3), ([0.2, None, 0.3], 1)],
+)
 def test_the_best_epoch_has_the_lowest_eer_the_latest_of_equals(eers, best):
     from pytorch.experiment import best_epoch
 
-    assert best_epoch([{"epoch": epoch, "valid_eer": eer} for epoch, eer in enumerate(eers, 1)]) == best
+    rows = [{"epoch": epoch, "valid_eer": eer} for epoch, eer in enumerate(eers, 1)]
+    assert best_epoch(rows, "valid_eer") == best
+    assert best_epoch(rows) == 3
+    turned = [{"epoch": row["epoch"], "valid_uar": row["valid_eer"] and -row["valid_eer"]} for row in rows]
+    assert best_epoch(turned, "valid_uar", "higher") == best
 
 
 def test_the_eer_of_the_log_is_that_of_the_weights(trained, valid):
@@ -169,13 +136,15 @@ def test_the_eer_of_the_log_is_that_of_the_weights(trained, valid):
 
     from pytorch.data.frames import stored_frames
     from pytorch.experiment import Experiment
-    from pytorch.training.validation import Validation
+    from pytorch.features.front import Front
+    from pytorch.training.validation import Validation, find_valid_trials
 
-    experiment = Experiment(trained)
-    validation = Validation(DataDir(valid), stored_frames(DataDir(valid), True), "mean", experiment.settings["features"], 15)
+    experiment, valid = Experiment(trained), DataDir(valid)
+    validation = Validation(valid, stored_frames(valid, True), None, find_valid_trials(valid), None, experiment.settings["features"], 15)
     cpu = torch.device("cpu")
     for row in rows_in(trained):
-        assert validation.eer(experiment.load(int(row["epoch"]), cpu), cpu) == pytest.approx(float(row["valid_eer"]), abs=1e-5)
+        found = validation.measure(experiment.load_network(int(row["epoch"]), cpu), Front("mean"), cpu)
+        assert found == pytest.approx({name: float(row[name]) for name in ("valid_eer", "valid_min_dcf")}, abs=1e-5)
 
 
 def test_no_file_of_an_experiment_needs_pickle(trained):
@@ -238,7 +207,7 @@ def test_as_a_job_it_shows_its_log_and_trains_the_same(trained, data, valid, tmp
     log = exp / "log" / "train.log"
     assert lines[0] == f"train: log in {log}"
     assert lines[1:] == [line for line in log.read_text().splitlines() if not line.startswith("#")]
-    assert [line.split(":")[0] for line in lines[1:]] == ["train", "epoch 1 of 3", "epoch 2 of 3", "epoch 3 of 3", "train"]
+    assert [line.split(":")[0] for line in lines[1:]] == ["train", "train", "epoch 1 of 3", "epoch 2 of 3", "epoch 3 of 3", "train"]
     assert weights_in(exp, 3) == weights_in(trained, 3)
 
 
@@ -256,7 +225,7 @@ def long(tmp_path_factory, data, program):
 
 def test_without_validation_best_is_final(long):
     assert [(long[0] / name).read_text() for name in ("best", "final")] == ["8\n", "8\n"]
-    assert {row["valid_eer"] for row in rows_in(long[0])} == {""}
+    assert not [name for name in rows_in(long[0])[0] if name.startswith("valid")]
 
 
 def stopped(number, exp, options, data):
@@ -272,12 +241,11 @@ def stopped(number, exp, options, data):
 def assert_goes_on_to_the_same_end(exp, long, data, program):
     done = program(STEP, *long[1], data, exp)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[1].startswith("going on after epoch ")
+    assert done.stdout.splitlines()[2].startswith("going on after epoch ")
     for epoch in range(1, 9):
         assert weights_in(exp, epoch) == weights_in(long[0], epoch)
     assert rows_in(exp, SPEED) == rows_in(long[0], SPEED)
     assert [(exp / name).read_text() for name in ("best", "final")] == ["8\n", "8\n"]
-    assert not (exp / "state").exists()
 
 
 def test_terminated_and_run_again_it_ends_with_the_same_weights_and_figures(long, data, tmp_path, program):
@@ -353,9 +321,11 @@ class Told(argparse.Namespace):
     """The options of the loop."""
 
     def __init__(self, **changes):
-        defaults = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-2, "momentum": 0.9, "epochs": 3, "num_workers": 0, "cmn": "mean", "seed": 1}
+        defaults = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-2, "momentum": 0.9, "epochs": 3, "num_workers": 0, "seed": 1, "freeze": []}
         more = {"schedule": "cosine", "warmup_steps": 2, "final_lr_share": 0.01, "margin_warmup_epochs": 2.0, "precision": "fp32", "clip_grad": 5.0}
-        super().__init__(**{**defaults, **more, "max_bad_steps": 3, "keep_last": 0, **changes})
+        more |= {"margin_start_epoch": 0.0, "margin_shape": "linear", "accumulate": 1, "ema": 0.0, "average_last": 0, "early_stop": 0, "validate_every": 1}
+        more |= {"save_minutes": 0.0, "patience": 1, "lr_factor": 0.5, "max_bad_steps": 3, "keep_last": 0}
+        super().__init__(**{**defaults, **more, **changes})
 
 
 def run_loop(folder, data, at=None, do=None, validation=None, steps=2, **changes):
@@ -363,27 +333,33 @@ def run_loop(folder, data, at=None, do=None, validation=None, steps=2, **changes
     import torch
 
     from pytorch.data.frames import stored_frames
+    from pytorch.features.front import Front
     from pytorch.losses import build_loss
     from pytorch.models import build_model
-    from pytorch.training.batches import Crops
-    from pytorch.training.loop import Network, train
+    from pytorch.network import Network
+    from pytorch.training.assemble import update_of
+    from pytorch.training.batches import Batches
+    from pytorch.training.loop import train
+    from pytorch.training.parallel import Processes
+    from pytorch.training.sampler import build_sampler
 
-    class Watched(Crops):
+    class Watched(Batches):
         def __getitem__(self, place):
             x, targets, utts = super().__getitem__(place)
             if do and at in (None, place):
                 do(x)
             return x, targets, utts
 
-    frames = stored_frames(DataDir(data), True)
+    frames, options = stored_frames(DataDir(data), True), Told(**changes)
     torch.manual_seed(1)
     model = build_model("xvector", frames.dim, {"frame_dim": 8, "stats_dim": 8, "embed_dim": 8})
     spks = sorted({utt[:2] for utt in frames.utts})
-    crops = Watched(frames, [spks.index(utt[:2]) for utt in frames.utts], 8, 20, 30, "utterance", steps, 1)
-    network = Network(model, build_loss("aam", 8, len(spks), {"scale": 30.0, "margin": 0.2}))
+    batches = Watched(frames, [spks.index(utt[:2]) for utt in frames.utts], build_sampler("utterance", frames, 8, 20, 30, 1, steps_per_epoch=steps))
+    training = argparse.Namespace(network=Network(model, build_loss("aam", 8, len(spks), {"scale": 30.0, "margin": 0.2})), front=Front("mean"))
     keep = signal.getsignal(signal.SIGTERM)
     try:
-        return network, train(folder, network, crops, validation, Told(**changes), torch.device("cpu"))
+        update = update_of(training, options, torch.device("cpu"), Processes())
+        return training.network, train(folder, update, batches, validation, options)
     finally:
         signal.signal(signal.SIGTERM, keep)
 
@@ -438,7 +414,7 @@ def test_bad_batches_in_a_row_end_the_training_with_names(own, tmp_path):
     with pytest.raises(Fail) as failure:
         run_loop(tmp_path / "x", own, do=lambda x: x.fill_(float("nan")), max_bad_steps=2)
     message = str(failure.value)
-    assert message.startswith("2 steps in a row with a loss or gradient that is not finite (loss nan, first such gradient: model.frames.0.0.weight)")
+    assert message.startswith("2 steps in a row with a loss or gradient that is not finite (first such gradient: model.frames.0.0.weight)")
     assert re.search("; the last batch held t[0-2]-[0-3], ", message)
 
 
@@ -450,15 +426,20 @@ def test_an_epoch_without_one_good_step_ends_the_training(own, tmp_path):
     assert not list((tmp_path / "x").glob("epoch-*"))
 
 
+class Chosen:
+    """A validation whose EERs are known."""
+
+    columns, select = ["valid_eer"], "eer"
+
+    def __init__(self, eers):
+        self.eers = list(eers)
+
+    def measure(self, network, front, device):
+        return {"valid_eer": self.eers.pop(0)}
+
+
 def test_keep_last_keeps_the_best_and_the_last(own, tmp_path):
-    class Chosen:
-        def __init__(self):
-            self.eers = [0.3, 0.1, 0.2, 0.4, 0.3]
-
-        def eer(self, model, device):
-            return self.eers.pop(0)
-
-    run_loop(tmp_path / "x", own, validation=Chosen(), epochs=5, keep_last=1)
+    run_loop(tmp_path / "x", own, validation=Chosen([0.3, 0.1, 0.2, 0.4, 0.3]), epochs=5, keep_last=1)
     assert [path.name for path in sorted((tmp_path / "x").glob("epoch-*"))] == ["epoch-002.safetensors", "epoch-005.safetensors"]
     assert [(tmp_path / "x" / name).read_text() for name in ("best", "final")] == ["2\n", "5\n"]
 
@@ -522,7 +503,12 @@ def test_crops_longer_than_the_longest_are_refused(data, tmp_path, program):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--batch-size", 1], "--batch-size 1: 2 or more are needed, a batch is normalised by its own statistics"),
+        (["--batch-size", 1], "--batch-size 1: 2 or more are needed for each process, a batch is normalised by its own statistics"),
+        (["--batch-size", 6, "--num-gpus", 4], "--batch-size 6: 2 or more are needed for each process, a batch is normalised by its own statistics"),
+        (["--keep-last", 2, "--average-last", 3], "--keep-last 2: --average-last 3 needs as many"),
+        (["--early-stop", 3], "--early-stop: only with --valid"),
+        (["--select", "eer"], "--select: only with --valid"),
+        (["--resample", "true"], "--resample: only with --online-feats, or a network on waveforms; stored features have been computed already"),
         (["--seed", 2**32], "--seed 4294967296: less than 2^32 is needed"),
     ],
 )
@@ -549,13 +535,13 @@ def test_validation_speakers_among_the_training_speakers_are_refused(data, tmp_p
 def test_one_speaker_only_is_refused(tmp_path, program):
     data = write_data(tmp_path / "one", ["t0"], 5)
     done = program(STEP, *SHORT, data, tmp_path / "x")
-    assert_refused(done, f"{data}/utt2spk: one speaker only; two or more are needed to tell apart")
+    assert_refused(done, f"{data}/utt2spk: one speaker only, 't0'; two or more are needed to tell apart")
 
 
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
-        ("trials", "draw them with utils/make_trials.py {0}"),
+        ("trials", "draw it with utils/make_trials.py {0}"),
         ("feats.scp", "make it with steps/make_feats.py {0}"),
         ("vad.scp", "voiced frames are asked for; make it with steps/compute_vad.py {0}"),
     ],
@@ -570,9 +556,8 @@ def test_a_missing_table_is_refused_with_the_remedy(name, remedy, data, tmp_path
 def test_mistakes_only_a_network_can_know_begin_nothing(own, tmp_path, program):
     """One after the other in one folder: a refused training must not stand in the way of the corrected one."""
     exp = tmp_path / "x"
-    arguments = "frame_dim=512, stats_dim=1500, embed_dim=512, segment7=true"
     done = program(STEP, *SHORT, "--model-args", "width=8", own, exp)
-    assert_refused(done, f"--model-args: xvector has no argument 'width'; it has {arguments}")
+    assert_refused(done, f"--model-args: xvector has no argument 'width'; it has {XVECTOR_ARGS}")
 
     done = program(STEP, *SHORT, "--min-frames", 14, own, exp)
     assert_refused(done, "--min-frames 14: xvector needs 15 or more")
@@ -592,7 +577,7 @@ def test_mistakes_only_a_network_can_know_begin_nothing(own, tmp_path, program):
 
     done = program(STEP, *SHORT, "--lr", 1e30, "--warmup-steps", 0, "--max-bad-steps", 2, "--cmd", "submit.py", own, exp)
     assert done.returncode == 1
-    message = "2 steps in a row with a loss or gradient that is not finite (loss nan, first such gradient: model.frames.0.0.weight); the last batch held t0-"
+    message = "2 steps in a row with a loss or gradient that is not finite (first such gradient: model.frames.0.0.weight); the last batch held t0-"
     assert f"train.py: {message}" in done.stdout  # the log as it grew
     assert done.stderr.endswith(f"train.py: the job failed, see {exp}/log/train.log; started again, it goes on from where it was saved\n")
 
@@ -619,10 +604,10 @@ def test_malformed_arguments_of_a_network_are_refused(text, message, data, tmp_p
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"width": "8"}, "xvector has no argument 'width'; it has frame_dim=512, stats_dim=1500, embed_dim=512, segment7=true"),
-        ({"frame_dim": "many"}, "frame_dim=many: int expected; xvector has frame_dim=512, stats_dim=1500, embed_dim=512, segment7=true"),
+        ({"width": "8"}, f"xvector has no argument 'width'; it has {XVECTOR_ARGS}"),
+        ({"frame_dim": "many"}, f"frame_dim=many: int expected; xvector has {XVECTOR_ARGS}"),
         ({"frame_dim": "0"}, "frame_dim=0: 1 or more expected"),
-        ({"segment7": "no"}, "segment7=no: bool expected; xvector has frame_dim=512, stats_dim=1500, embed_dim=512, segment7=true"),
+        ({"segment7": "no"}, f"segment7=no: bool expected; xvector has {XVECTOR_ARGS}"),
     ],
 )
 def test_a_wrong_argument_of_a_network_lists_them_all(args, message):
@@ -647,36 +632,6 @@ def test_a_device_that_is_not_there_is_refused(name, message, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(Fail, match=message):
         choose_device(name)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda valid: (valid / "trials").write_text("v0-0 v0-1 target\nv0-0 v9-9 nontarget\n"), "/trials: 'v9-9' is not in {}; draw the trials anew"),
-        (lambda valid: (valid / "trials").write_text("v0-0 v0-1 target\n"), "/trials: target and nontarget trials are both needed"),
-        (lambda valid: (valid / "trials").write_text("v0-0 v0-1 yes\n"), "/trials:1: target or nontarget expected, not 'yes'"),
-        (
-            lambda valid: write_json(valid / "feats.json", FeatureOptions(low_freq=100, use_energy=True).to_json()),
-            "/feats.json: other feature settings than the training data's; make the features of both alike",
-        ),
-        (
-            lambda valid: write_vad(valid, {utt: np.arange(len(vad)) < 14 for utt, vad in vads_of(valid).items()}),
-            "/feats.scp: 8 utterances have fewer than 15 voiced frames, the least the network takes: "
-            "v0-0, v0-1, v0-2, v0-3, v1-0, …; leave them out with utils/subset_data_dir.py --min-voiced-frames 15",
-        ),
-    ],
-    ids=["unknown utterance", "targets only", "unknown label", "other features", "too short"],
-)
-def test_bad_validation_data_are_refused(spoil, message, tmp_path):
-    from pytorch.data.frames import stored_frames
-    from pytorch.program import Fail
-    from pytorch.training.validation import Validation
-
-    valid = write_data(tmp_path / "valid", ["v0", "v1"], 5, trials=True)
-    spoil(valid)
-    with pytest.raises(Fail) as failure:
-        Validation(DataDir(valid), stored_frames(DataDir(valid), True), "mean", FeatureOptions(use_energy=True).to_json(), 15)
-    assert str(failure.value) == f"{valid}{message.format(valid)}"
 
 
 # ---- losses, optimisers and schedules
@@ -714,11 +669,3 @@ def test_one_cycle_rises_and_falls_by_the_update(data, tmp_path, program):
     assert done.returncode == 0, done.stderr
     last = float(rows_in(tmp_path / "x")[-1]["lr"])
     assert last == pytest.approx(2e-3 / 5 / 1000)
-
-
-def test_a_network_on_waveforms_is_refused(data, tmp_path, program):
-    words = [word for word in SHORT if word != "--model-args"]
-    words.remove(SHORT[SHORT.index("--model-args") + 1])
-    done = program(STEP, *words, "--model", "sinctdnn", data, tmp_path / "x")
-    message = "--model sinctdnn: takes waveforms, and steps/train.py has features only; choose another network"
-    assert (done.returncode, done.stderr) == (1, f"train.py: {message}\n")

@@ -2,7 +2,7 @@
 """Make an experiment of a network that was trained with another toolkit, which steps/extract.py then takes as one of ours.
 
 Nothing in the checkpoint is run: it is read as weights or refused. Its size is told from the shapes of the weights. Every weight must find its place, but
-for those that no embedding depends on, such as a classifier's. What differs from the original is said; where embeddings would suffer, nothing is made.
+for those that no embedding depends on, such as a classifier's.
 
 Reads   <checkpoint>                          as the toolkit, or whoever published it, saved it
 Writes  <exp>/{model.json,opts.json,epoch-001.safetensors,best,final}
@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.features.options import FeatureOptions
+from pytorch.features.wave_input import raw_input_of
 from pytorch.files import need_file, sha256
 from pytorch.foreign import PEERS, check_torch, import_network, load_peer
 from pytorch.marker import Marker
@@ -29,7 +30,6 @@ def parse_args():
     parser.add_argument("--from", dest="peer", choices=tuple(PEERS), required=True, help="whose it is")
     parser.add_argument("--model", default="", help="which of their networks, where the names in the file do not tell")
     parser.add_argument("--model-args", default="", help="arguments of our network that its shapes do not tell, such as 'heads=16'")
-    parser.add_argument("--other-features", type=boolean, default=False, help="import even where our features differ so much that embeddings suffer")
     parser.add_argument("--overwrite", type=boolean, default=False, help="import anew where other options or another network were used")
     return parser.parse_args()
 
@@ -41,7 +41,7 @@ def main():
     more, networks = parse_model_args(args.model_args), load_peer(args.peer).networks
     if args.model and args.model not in networks:
         raise Fail(f"--model {args.model}: {args.peer} has {', '.join(networks)} here")
-    options = {"from": args.peer, "model": args.model, "model_args": args.model_args, "other_features": args.other_features, "seed": 0}
+    options = {"from": args.peer, "model": args.model, "model_args": args.model_args, "seed": 0}
     marker = Marker(args.exp / ".done" / "import_weights.json", options, {"checkpoint": sha256(args.checkpoint)})
     marker.lock()
     if marker.is_done(args.overwrite):
@@ -50,19 +50,19 @@ def main():
     marker.claim([args.exp / "model.json"], args.overwrite)
 
     from pytorch.imported import write_imported
+    from pytorch.models import network_class
 
     found = import_network(args.checkpoint, args.peer, args.model, more)
     network = found.network
-    if not network.alike and not args.other_features:
-        raise Fail(f"{args.checkpoint}: {network.differs}; --other-features true imports it all the same")
-    features = FeatureOptions(**network.features, num_mel_bins=found.feat_dim).to_json() if network.features else {}
+    if network.features:
+        features = FeatureOptions(**network.features, num_mel_bins=found.feat_dim).to_json()
+    else:
+        features = raw_input_of(network_class(network.model), found.args).settings
     settings = {
         "model": network.model, "args": found.args, "feat_dim": found.feat_dim, "features": features,
         "cmn": network.cmn, "voiced": False, "loss": {"name": "softmax"}, "classes": [],
     }  # fmt: skip
     write_imported(args.exp, marker, settings, found.tensors)
-    if network.differs:
-        print(f"import_weights: {args.exp}: {network.differs}", file=sys.stderr)
     print(f"import_weights: {args.exp}, {network.model} with {found.parameters:,} parameters, embeddings of {found.embed_dim}")
 
 

@@ -80,10 +80,10 @@ def headline(name, model, rows, feat_dim, frames):
     macs = sum(row.macs for row in rows) / 1e6
     what = f"{frames} samples" if model.input == "wave" else f"{frames} frames of {feat_dim} columns"
     padding = "padding is left out exactly" if model.masks_padding else "batches need utterances of one length"
-    outputs = f", taken from {model.output} of {', '.join(model.outputs)}" if hasattr(model, "outputs") else ""
+    layers = f", taken from {model.output} of {', '.join(model.layers)}" if len(model.layers) > 1 else ""
     return (
         f"{name}: {parameters:,} parameters{later}, {macs:,.2f} million multiplications for {what}\n"
-        f"embeddings of {model.embed_dim}{outputs}; least length {model.min_frames}; {padding}"
+        f"embeddings of {model.embed_dim}{layers}; least length {model.min_frames}; {padding}"
     )
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run a command, or an array of commands, on this machine, each with its own log: the command line of Kaldi's run.pl.
+"""Run a command, or an array of commands, on this machine, Slurm or Grid Engine, each with its own log: the command line of Kaldi's run.pl and queue.pl.
 
 JOB=1:n      run n jobs (3:5 runs three); JOB, or any other name, is replaced by the job's number wherever it stands in LOG and command
 LOG          what the command prints; of several jobs each has its own, so that JOB must be in the name
@@ -7,42 +7,27 @@ command...   a word without blanks reaches bash as it stands, so that \\|, \\> o
              blanks is put in double quotes, where $ expands, or in single quotes if it contains a double one
 
 Reads   LOG            of an earlier run, with --pick
+        --config FILE  how options become those of sbatch or qsub, in Kaldi's grammar; else conf/slurm.conf or conf/queue.conf in the working
+                       folder or the checkout, else built-in lines (docs/slurm.md, docs/gridengine.md). Options that such a file adds work here too,
+                       and single-dash ones such as `-p gpu` or `-q long.q` are handed on
 Writes  LOG            the command, what it printed, its exit code and time
+        q/             on a cluster: the script that was submitted and, while jobs run, what is needed to find them again
 e.g.    utils/submit.py --max-jobs-run 2 JOB=1:4 exp/log/sort.JOB.log sort exp/list.JOB \\> exp/sorted.JOB
 
 Exit status: 0 all jobs succeeded, 1 a job failed, 2 wrong option, 255 other wrong usage, 128 + number of the signal that ended it.
-Jobs run with `pipefail` and without standard input. A signal to this program (INT, TERM, HUP) ends its jobs with all their children.
+Jobs run with `pipefail` and without standard input. INT and TERM end the jobs with all their children. HUP, a lost terminal, does so on this machine;
+jobs on a cluster go on, as they do where this program is killed: the same command started again finds them and waits for them.
 """
 
 import argparse
-import contextlib
-import os
 import re
-import select
-import signal
-import subprocess
 import sys
-import time
-from collections import deque
 from pathlib import Path
-from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from pytorch.program import Fail, count, positive_int, run
-
-GRACE_SEC = 10  # between TERM and KILL
-REPORT_SEC = 30  # between two lines "3 of 8 jobs done"
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Job(NamedTuple):
-    number: int
-    log: str
-    command: str
-
-
-class Stopped(Exception):
-    """A signal asked this program to end; args[0] is its number."""
+from pytorch.engines.jobs import Job, Stopped, again, earlier_outcomes, failed_among, report, say
+from pytorch.engines.signals import bell_of_signals
+from pytorch.program import Fail, boolean, count, positive_int, run
 
 
 def main():
@@ -52,19 +37,56 @@ def main():
     if len(jobs) > 1 and args.name not in args.log:
         mistake = f"you are trying to run a parallel job but you are putting the output into just one log file ({args.log})"
         raise Fail(f"{mistake}: {args.name} must be in its name")
-    codes = {} if args.pick == "all" else earlier_codes(jobs, args.pick)
-    waiting = [job for job in jobs if job.number not in codes]
-    limit = min(args.max_jobs_run) if args.max_jobs_run else default_limit(len(jobs), args.gpu)
+    outcomes = {} if args.pick == "all" else earlier_outcomes(jobs, args.pick)
+    waiting = [job for job in jobs if job.number not in outcomes]
     try:
-        run_jobs(waiting, limit, args.num_threads, codes)
+        (run_here if args.engine == "local" else run_on_cluster)(args, command, waiting, outcomes)
     except Stopped as stopped:
         return 128 + stopped.args[0]
-    return report(jobs, codes, args)
+    return report(jobs, outcomes, args.name, args.log)
 
 
-def say(message):
-    with contextlib.suppress(BrokenPipeError):  # nobody reads; the exit status must still tell
-        print(f"submit.py: {message}", file=sys.stderr, flush=True)
+def run_here(args, command, jobs, outcomes):
+    from pytorch.engines.local import default_limit, run_jobs
+
+    if args.nodes > 1:
+        raise Fail(f"--nodes {args.nodes}: this machine is one; --engine slurm has more")
+    limit = default_limit(len(jobs), args.gpu)
+    if args.max_jobs_run:
+        limit = min(limit, *args.max_jobs_run) if args.gpu else min(args.max_jobs_run)
+    bell = bell_of_signals()
+    for left in range(args.retries, -1, -1):
+        run_jobs(jobs, limit, args.num_threads, outcomes, bell, args.gpu, args.stop_early)
+        jobs = failed_among(jobs, outcomes)
+        if not left or not jobs or args.stop_early:
+            return
+        again(jobs, len(args.numbers), outcomes, left)
+
+
+def run_on_cluster(args, command, jobs, outcomes):
+    from pytorch.engines.cluster import ENGINES, Array
+    from pytorch.engines.config import find_settings
+
+    engine = ENGINES[args.engine]
+    if args.nodes > 1 and not engine.SPANS_NODES:
+        raise Fail(f"--nodes {args.nodes}: {engine.NAME} runs each job on one machine here; --gpu n takes n cards of one")
+    settings = find_settings(args.config, engine.CONF, engine.BUILTIN)
+    asked, more = {}, []
+    for name, value in args.others:
+        key = name[2:].replace("-", "_")
+        if not name.startswith("--"):
+            more += [name] if value is None else [name, value]
+        elif value is not None and any(option == key for option, _ in settings.options):
+            asked[key] = value
+        else:
+            wrong_option(f"{name}: neither submit.py nor {settings.source} has this option")
+    given = {"mem": args.mem, "num_threads": args.num_threads, "gpu": args.gpu, "time": args.time and args.time[0], "nodes": args.nodes}
+    asked |= {name: str(value) for name, value in given.items() if value is not None and not (name == "nodes" and value == 1)}
+    limit = min(args.max_jobs_run) if args.max_jobs_run else None
+    time_sec = args.time[1] if args.time else None
+    array = Array(args.engine, settings, asked, more, args.name, args.log, command, limit, time_sec)
+    if jobs:
+        array.run(jobs, outcomes, args.retries, args.stop_early)
 
 
 # ---- the command line
@@ -78,19 +100,27 @@ def parse_command_line(words):
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--engine", choices=["local"], default="local", help="where the jobs run (default: local, this machine)")
-    limit_help = "jobs at a time (default: as many as there are processors or, with --gpu, GPUs)"
+    parser.add_argument("--engine", choices=["local", "slurm", "sge"], default="local", help="where jobs run: here, Slurm, Grid Engine (default: local, here)")
+    limit_help = "jobs at a time (default: here as many as there are processors or, with --gpu, cards for; on a cluster as many as it allows)"
     parser.add_argument("--max-jobs-run", "-tc", type=positive_int, action="append", metavar="N", help=limit_help)
-    parser.add_argument("--num-threads", type=positive_int, metavar="N", help="threads of each job, given to it as OMP_NUM_THREADS")
-    parser.add_argument("--gpu", type=count, default=0, metavar="N", help="GPUs of each job; here, as many jobs at a time as there are GPUs")
+    parser.add_argument("--mem", type=memory, metavar="SIZE", help="memory of each job, e.g. 4G; of no effect here")
+    threads_help = "threads of each job, given to it as OMP_NUM_THREADS (default: on a cluster the processors it gives, one)"
+    parser.add_argument("--num-threads", type=positive_int, metavar="N", help=threads_help)
+    gpu_help = "graphics cards of each job, which sees no others; here and on Grid Engine free ones are picked"
+    parser.add_argument("--gpu", type=count, metavar="N", help=gpu_help)
+    parser.add_argument("--nodes", type=positive_int, metavar="N", default=1, help="machines of each job, which runs once on each, for torchrun; on Slurm")
+    parser.add_argument("--time", type=time_limit, metavar="LIMIT", help="time of each job, as Slurm writes it: MIN, H:MM:SS or D-HH; of no effect here")
+    parser.add_argument("--config", metavar="FILE", help="how options become those of sbatch or qsub; of no effect here")
     pick_help = "by the logs of an earlier run, leave out the jobs that succeeded (failed), or all that ended (incomplete) (default: all)"
     parser.add_argument("--pick", choices=["all", "failed", "incomplete"], default="all", help=pick_help)
-    parser.add_argument("--mem", type=memory, help="memory of each job, e.g. 4G; of no effect here")
-    parser.add_argument("--time", help="time limit; of no effect here")
-    parser.add_argument("--nodes", type=positive_int, metavar="N", help="machines of each job; of no effect here")
-    parser.add_argument("--config", metavar="FILE", help="settings of a cluster; of no effect here")
-    options, job_range, rest = split(words)
+    parser.add_argument("--retries", type=count, default=0, metavar="N", help="run failed jobs again, at most so many times (default: 0)")
+    parser.add_argument("--stop-early", type=boolean, default=False, metavar="true|false", help="the first job that fails ends the others (default: false)")
+    known = {"-h", "--help", "-tc", *(f"--{name.replace('_', '-')}" for name in vars(parser.parse_args([])))}
+    options, others, job_range, rest = split(words, known)
     args = parser.parse_args(options)
+    if others and args.engine == "local":
+        parser.error(f"unrecognized arguments: {' '.join(word for pair in others for word in pair if word is not None)}")
+    args.others = others
     args.name, args.numbers = parse_range(job_range)
     if len(rest) < 2:
         misuse("a log file and a command are needed")
@@ -98,23 +128,32 @@ def parse_command_line(words):
     return args
 
 
-def split(words):
-    """A command line in three: options, which may stand on both sides of the range; the range or None; log and command."""
-    options, job_range, place = [], None, 0
+def split(words, known):
+    """A command line in four: our options, which may stand on both sides of the range; others as pairs; the range or None; log and command."""
+    options, others, job_range, place = [], [], None, 0
     while place < len(words):
         word = words[place]
         if word.startswith("-"):
             name, equals, value = word.partition("=")
-            options.append((name.replace("_", "-") if name.startswith("--") else name) + equals + value)
-            if not equals and word not in ("-h", "--help"):
-                place += 1
-                options += words[place : place + 1]
+            name = name.replace("_", "-") if name.startswith("--") else name
+            if name in ("-h", "--help"):
+                options.append(name)
+            elif name == "-V":  # of qsub; takes no value
+                others.append((name, None))
+            else:
+                if not equals:
+                    place += 1
+                    value = words[place] if place < len(words) else None
+                if name in known:
+                    options += [name] if value is None else [f"{name}={value}"] if name.startswith("--") else [name, value]
+                elif name != "-sync":  # of qsub; this program waits in any case
+                    others.append((name, value))
         elif job_range is None and re.fullmatch(r"[A-Za-z_0-9]+=[^/]*", word):
             job_range = word
         else:
             break
         place += 1
-    return options, job_range, words[place:]
+    return options, others, job_range, words[place:]
 
 
 def parse_range(text):
@@ -131,9 +170,32 @@ def parse_range(text):
 
 
 def memory(text):
-    if not re.fullmatch(r"\d+(\.\d+)?[kKmMgGtT]?", text, re.ASCII):
+    """An amount such as 4G, in whole units as all engines take it: 1.5G is 1536M."""
+    match = re.fullmatch(r"(\d+)(\.\d+)?([kmgt])", text, re.ASCII | re.IGNORECASE)
+    if text == "0" or (match and not match[2]):
+        return text.upper()
+    if not match or match[3] in "kK":
         raise argparse.ArgumentTypeError(f"an amount such as 4G expected, not '{text}'")
-    return text
+    return f"{round(float(match[1] + match[2]) * 1024)}{'KMG'['MGT'.index(match[3].upper())]}"
+
+
+def time_limit(text):
+    """A limit as Slurm writes it (MIN, MIN:SS, H:MM:SS, D-H, D-H:MM, D-H:MM:SS) as (H:MM:SS, seconds)."""
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text, re.ASCII)
+    if not match:
+        raise argparse.ArgumentTypeError(f"a limit such as 90 (minutes), 1:30:00 or 2-12 (days-hours) expected, not '{text}'")
+    days, *parts = match.groups()
+    parts = [int(part) for part in parts if part is not None]
+    units = [3600, 60, 1] if days or len(parts) == 3 else [60, 1]
+    seconds = 86400 * int(days or 0) + sum(part * unit for part, unit in zip(parts, units, strict=False))
+    if not seconds:
+        raise argparse.ArgumentTypeError(f"a limit above 0 expected, not '{text}'")
+    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}", seconds
+
+
+def wrong_option(message):
+    say(f"{message}; see submit.py --help")
+    sys.exit(2)
 
 
 def misuse(message):
@@ -150,214 +212,6 @@ def quote(word):
 
 def put_number(text, name, number):
     return text if name is None else text.replace(name, str(number))
-
-
-def default_limit(jobs, gpu):
-    """How many jobs to run at a time: as many as there are GPUs or processors, or all of them if a few more than there are processors."""
-    if gpu:
-        try:
-            listed = subprocess.run(["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
-        except OSError:
-            listed = ""
-        gpus = sum(line.startswith("GPU ") for line in listed.splitlines())
-        if not gpus:
-            say("warning: nvidia-smi finds no GPU; one job at a time")
-        return gpus or 1
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 10
-    return jobs if jobs < 1.4 * cpus else cpus
-
-
-# ---- running
-
-
-def run_jobs(jobs, limit, threads, codes):
-    """Run jobs, `limit` at a time, and set codes[number] to the exit code of each, below 0 for a signal. Whatever happens, none is left running."""
-    environment = dict(os.environ, OMP_NUM_THREADS=str(threads)) if threads else os.environ
-    guard, bell = start_guard(), bell_of_signals()
-    waiting, running = deque(jobs), {}
-    reported_at, reported = time.monotonic(), 0
-
-    def collect():
-        for pid, code in ended_children():
-            if pid in running:
-                job, began = running.pop(pid)
-                codes[job.number] = code
-                tell(guard, pid)
-                close_log(job, code, time.time() - began, threads or 1)
-
-    try:
-        while waiting or running:
-            while waiting and len(running) < limit:
-                job = waiting.popleft()
-                pid = start(job, environment)
-                running[pid] = job, time.time()
-                tell(guard, pid)
-            select.select([bell], [], [], REPORT_SEC)
-            for number in heard(bell):
-                if number in STOPPING:
-                    say(f"{signal.Signals(number).name}: ending the jobs")
-                    raise Stopped(number)
-            collect()
-            done = len(jobs) - len(waiting) - len(running)
-            if time.monotonic() - reported_at > REPORT_SEC and reported < done < len(jobs):
-                say(f"{done} of {len(jobs)} jobs done")
-                reported_at, reported = time.monotonic(), done
-    finally:
-        end_groups(set(running), collect)
-
-
-def start(job, environment):
-    """Start a job as the leader of a process group of its own; returns its process id."""
-    os.makedirs(os.path.dirname(job.log) or ".", exist_ok=True)
-    with open(job.log, "w", encoding="utf-8", errors="surrogateescape") as log:
-        log.write(f"# {job.command}\n# Started at {date()}\n#\n")
-    files = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, job.log, os.O_WRONLY | os.O_APPEND, 0),
-        (os.POSIX_SPAWN_DUP2, 1, 2),
-    ]
-    words = ["bash", "-o", "pipefail", "-c", job.command]
-    return os.posix_spawnp("bash", words, environment, file_actions=files, setpgroup=0, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
-
-
-def close_log(job, code, elapsed, threads):
-    how = f"code {code}" if code >= 0 else f"code 0; signal {-code}"
-    with open(job.log, "a") as log:
-        log.write(f"# Accounting: time={elapsed:.0f} threads={threads}\n# Ended ({how}) at {date()}, elapsed time {elapsed:.0f} seconds\n")
-
-
-def date():
-    return time.strftime("%a %b %e %H:%M:%S %Z %Y")
-
-
-def bell_of_signals():
-    """A pipe that gets the number of every signal that matters, so that one select() waits for jobs, signals and the clock."""
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, *STOPPING):
-        if number == signal.SIGCHLD or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores HUP: so do we
-            signal.signal(number, lambda *_: None)
-    return reader
-
-
-def heard(bell):
-    try:
-        return os.read(bell, 4096)
-    except BlockingIOError:
-        return b""
-
-
-def ended_children():
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
-        yield pid, os.waitstatus_to_exitcode(status)
-
-
-def end_groups(groups, collect=lambda: None):
-    """End process groups: TERM, and after a while KILL for what is left of them. `collect` is called meanwhile, to take leave of ended children."""
-    left = signal_groups(groups, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE_SEC
-    while left and time.monotonic() < deadline:
-        time.sleep(0.05)
-        collect()
-        left = signal_groups(left, 0)
-    if signal_groups(left, signal.SIGKILL):
-        time.sleep(0.05)
-        collect()
-
-
-def signal_groups(groups, number):
-    """Send a signal (0: none) to process groups; returns those that exist."""
-    there = set()
-    for group in groups:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(group, number)
-            there.add(group)
-    return there
-
-
-def start_guard():
-    """Fork a process that ends the jobs if this one is killed outright; returns a pipe for tell(), whose closing is the guard's cue."""
-    reader, writer = os.pipe()
-    if os.fork() == 0:
-        try:
-            os.setpgid(0, 0)  # a signal to our group is not for the guard
-            for number in STOPPING:
-                signal.signal(number, signal.SIG_IGN)
-            os.close(writer)
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            for descriptor in (0, 1, 2):
-                os.dup2(nowhere, descriptor)
-            groups = set()
-            with open(reader) as lines:
-                for line in lines:
-                    groups ^= {int(line)}
-            end_groups(groups)
-        finally:
-            os._exit(0)
-    os.close(reader)
-    return writer
-
-
-def tell(guard, group):
-    """Tell the guard of a process group, once at its start and once at its end."""
-    with contextlib.suppress(BrokenPipeError):
-        os.write(guard, f"{group}\n".encode())
-
-
-# ---- logs and results
-
-
-def earlier_codes(jobs, pick):
-    """{number: code} of the jobs that an earlier run has settled: those that succeeded and, unless failed ones are picked, those that failed."""
-    codes = {}
-    for job in jobs:
-        ends = re.findall(r"^# Ended \(code (\d+)\)", end_of_log(job.log), re.M)
-        if ends and (int(ends[-1]) == 0 or pick == "incomplete"):
-            codes[job.number] = int(ends[-1])
-    return codes
-
-
-def end_of_log(path, size=16384):
-    try:
-        with open(path, "rb") as log:
-            log.seek(max(0, os.fstat(log.fileno()).st_size - size))
-            return log.read().decode(errors="replace")
-    except FileNotFoundError:
-        return ""
-
-
-def report(jobs, codes, args):
-    """Say what failed, with the end of the first failed log; returns the exit status."""
-    failed = [job for job in jobs if codes[job.number] != 0]
-    if not failed:
-        return 0
-    first = failed[0]
-    if len(jobs) == 1:
-        say(f"job failed, log is in {first.log} ({in_words(codes[first.number])})")
-    else:
-        say(f"{len(failed)} / {len(jobs)} failed, log is in {args.log.replace(args.name, '*')}")
-        shown = [f"{job.number} ({in_words(codes[job.number])})" for job in failed[:20]]
-        say(f"failed jobs: {', '.join(shown)}{', ...' if len(failed) > 20 else ''}")
-    if args.name is None and "JOB" in args.log:
-        say("probably you forgot to put JOB=1:$nj in your script.")
-    lines = [line for line in end_of_log(first.log).splitlines() if not re.match(r"# (Accounting: |Ended \()", line)]
-    say("\n    ".join([f"the end of {first.log}:", *lines[-12:]]))
-    return 1
-
-
-def in_words(code):
-    """An exit code as a person needs it; 137 is what bash makes of a child's signal 9."""
-    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        return "killed by signal 9: out of memory?"
-    return f"code {code}" if code >= 0 else f"killed by signal {-code}"
 
 
 if __name__ == "__main__":

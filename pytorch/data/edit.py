@@ -21,7 +21,7 @@ OF_FEATURES = {"feats.scp", "vad.scp", "cmvn.scp", "utt2num_frames", "frame_shif
 SYNTHESISED = {"utt2uniq", "segments"}  # what a directory without them says can be written out
 _ARCHIVES = ("feats", "vad")  # NAME.scp comes with NAME.json, its settings, and NAME.sha256, a hash of its values
 _BESIDE = {f"{name}.{kind}" for name in _ARCHIVES for kind in ("json", "sha256")} | {"frame_shift"}
-_MADE = re.compile(r"log|q|split\d+(utt)?|(feats|vad|wav)(\.\d+)?\.ark|wav\.sha256")  # by steps, in their place; not carried and not worth a word
+_MADE = re.compile(r"log|q|packed|split\d+(utt)?|(feats|vad|wav)(\.\d+)?\.ark|wav\.sha256")  # by steps, in their place; not carried and not worth a word
 
 _LEFT_OUT = re.compile(r"(import_\w+|trials[\w.-]*)\.dropped")  # what import programs left out; not carried, but said
 _TRIALS = re.compile(r"trials[\w.-]*")

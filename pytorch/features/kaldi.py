@@ -1,7 +1,7 @@
 """Features in torch: one implementation for CPU and GPU, one waveform or many.
 
 Numerics: Kaldi's feature-window.cc, mel-computations.cc, feature-fbank.cc, feature-mfcc.cc and feature-spectrogram.cc;
-torchaudio's MelSpectrogram for melspec and mfsc. Only double precision in what is made once: windows.
+torchaudio's MelSpectrogram for melspec and mfsc, SpeechBrain's Fbank for sbfbank. Only double precision in what is made once: windows.
 """
 
 import math
@@ -77,7 +77,10 @@ class Features:
             if o.preemphasis_coefficient:
                 wav = torch.cat([wav[:1] * (1 - o.preemphasis_coefficient), torch.sub(wav[1:], wav[:-1], alpha=o.preemphasis_coefficient)])
             first = (o.padded_samples - o.window_samples) // 2 - (0 if o.snip_edges else o.padded_samples // 2)
-        return _cut(wav, first, first + (num - 1) * o.shift_samples + o.window_samples, repeat_edge=o.feature in KALDI)
+        last = first + (num - 1) * o.shift_samples + o.window_samples
+        if o.feature == "sbfbank":
+            return torch.nn.functional.pad(wav, (-first, last - len(wav)))
+        return _cut(wav, first, last, repeat_edge=o.feature in KALDI)
 
     def _compute(self, signals, filters):
         """Lay the signals one after the other, at multiples of the shift, and compute all frames as those of one. Those across a border are dropped."""
@@ -145,7 +148,9 @@ class Features:
         o = self.options
         torch.mul(frames, self._window, out=padded[:, : o.window_samples])
         self._mel(padded, filters, out)
-        if o.use_log_fbank:
+        if o.feature == "sbfbank":
+            out.clamp_(min=o.log_floor).log10_().mul_(10)
+        elif o.use_log_fbank:
             out.add_(o.log_offset).clamp_(min=o.log_floor).log_()
 
     def _mel(self, padded, filters, out):
@@ -160,8 +165,10 @@ class Features:
         return torch.linalg.vector_norm(frames, dim=1).square_().clamp_(min=max(FLOOR, o.energy_floor)).log_()
 
     def _finish(self, matrix):
-        """What looks at the whole utterance: its mean, then derivatives."""
+        """What looks at the whole utterance: its loudest value, its mean, then derivatives."""
         o = self.options
+        if o.feature == "sbfbank" and len(matrix):
+            matrix = torch.maximum(matrix, matrix.max() - o.top_db)
         if o.subtract_mean and len(matrix):
             matrix = subtract_mean(matrix, norm_vars=o.norm_vars)
         return add_deltas(matrix, o.delta_order, o.delta_window) if o.delta_order else matrix
@@ -204,7 +211,7 @@ def _window(o):
         "hamming": 0.54 - 0.46 * phase.cos(),
         "rectangular": torch.ones_like(phase),
         "blackman": o.blackman_coeff - 0.5 * phase.cos() + (0.5 - o.blackman_coeff) * (2 * phase).cos(),
-    }[o.window_type].float()
+    }[o.window_type].float() * (2**-15 if o.feature == "sbfbank" else 1)  # of samples between -1 and 1
 
 
 def _dct(o):

@@ -1,11 +1,12 @@
-"""Mel filters: Kaldi's, with vocal tract length normalisation, and those of torchaudio's MelSpectrogram; both tables from torchaudio."""
+"""Mel filters: Kaldi's, with vocal tract length normalisation, those of torchaudio's MelSpectrogram, both tables from torchaudio, and SpeechBrain's."""
 
+import math
 import warnings
 
 import torch
 import torchaudio
 
-from pytorch.features.options import MEL
+from pytorch.features.options import TORCHAUDIO
 from pytorch.program import Fail
 
 GROUP = 16  # filters in a product on a CPU: a product of other widths takes up to three times as long
@@ -46,7 +47,9 @@ class Filters:
 
 def mel_banks(o, warp=1.0):
     """-> (bins, num_mel_bins), the weight of each bin of the spectrum in each filter. Kaldi's lack the bin at half the sample rate."""
-    if o.feature in MEL:
+    if o.feature == "sbfbank":
+        return _symmetric_banks(o)
+    if o.feature in TORCHAUDIO:
         norm = None if o.mel_norm == "none" else o.mel_norm
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of empty filters, which Filters refuses
@@ -59,3 +62,11 @@ def mel_banks(o, warp=1.0):
         o.num_mel_bins, o.padded_samples, o.sample_frequency, o.low_freq, o.high_freq, o.vtln_low, o.vtln_high, vtln_warp_factor=warp
     )
     return banks.T
+
+
+def _symmetric_banks(o):
+    """SpeechBrain's: a triangle that falls on the right as it rises on the left, from the centre of the filter below. In single precision, as there."""
+    lowest, highest = (2595 * math.log10(1 + hz / 700) for hz in (o.low_freq, o.top_freq))
+    centres = 700 * (10 ** (torch.linspace(lowest, highest, o.num_mel_bins + 2) / 2595) - 1)
+    bins = torch.linspace(0, o.sample_frequency / 2, o.padded_samples // 2 + 1).unsqueeze(1)
+    return (1 - ((bins - centres[1:-1]) / centres.diff()[:-1]).abs()).clamp(min=0)

@@ -1,4 +1,4 @@
-"""Features computed while training, from the recordings of a data directory, by the code that makes stored ones."""
+"""Features computed when they are asked for, from the recordings of a data directory, by the code that makes stored ones."""
 
 import hashlib
 from pathlib import Path
@@ -6,8 +6,20 @@ from pathlib import Path
 import numpy as np
 
 from pytorch.data.frames import Frames
+from pytorch.features.options import add_feature_options, feature_options_of
 from pytorch.files import whole_file
-from pytorch.program import Fail
+from pytorch.program import Fail, Parser
+
+
+def read_feature_options(path):
+    """A file of feature options alone, one --name=value a line (conf/fbank.conf) -> FeatureOptions"""
+    parser = _FileParser(path)
+    add_feature_options(parser)
+    args = parser.parse_args(["--config", str(path)])
+    try:
+        return feature_options_of(args)
+    except Fail as error:
+        raise Fail(f"{path}: {error}") from None
 
 
 def computed_frames(data, voiced, options, recordings, save=None):
@@ -63,13 +75,28 @@ class Computed:
 
     def _saved(self, utt):
         """The features of an utterance out of the folder, by memory map; computed and put there if they are not. The name is a hash of all they depend on."""
-        made_of = f"{utt} {self._recordings.source(utt)} {self.settings}"
+        heard = "" if self._recordings.channel is None else f" channel {self._recordings.channel}"
+        made_of = f"{utt} {self._recordings.source(utt)} {self.settings}{heard}"
         path = self._save / f"{hashlib.sha256(made_of.encode()).hexdigest()}.npy"
         if not path.exists():
             frames = self._compute(utt)
             with whole_file(path, "wb") as file:
                 np.save(file, frames, allow_pickle=False)
         try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+            frames = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
             raise Fail(f"{path}: damaged ({error}); remove it") from None
+        if frames.shape != (self.total(utt), self.dim):
+            raise Fail(f"{path}: the shape {frames.shape} instead of {(self.total(utt), self.dim)}, which '{utt}' has; remove it")
+        return frames
+
+
+class _FileParser(Parser):
+    """Of options in a file, whose mistakes are Fails and no reason to leave the process."""
+
+    def __init__(self, path):
+        super().__init__("")
+        self.prog, self._path = "a file of feature options", path
+
+    def error(self, message):
+        raise Fail(message if str(self._path) in message else f"{self._path}: {message}")

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, fields
 from pytorch.program import Fail, boolean, count, finite_float, fraction, non_negative_float, positive_float, positive_int
 
 KALDI = ("fbank", "mfcc", "spectrogram")
-MEL = ("melspec", "mfsc")
+TORCHAUDIO = ("melspec", "mfsc")
+MEL = (*TORCHAUDIO, "sbfbank")
 KINDS = (*KALDI, *MEL)
 WINDOWS = ("povey", "hamming", "hanning", "sine", "rectangular", "blackman")
 FLOOR = 2.0**-23  # below which Kaldi lets no energy fall before its logarithm
@@ -27,6 +28,7 @@ class FeatureOptions:
     fbank, mfcc, spectrogram: Kaldi's. Names and meanings are Kaldi's; defaults too, but for dither, which is 0 here (Kaldi: 1.0)
     melspec: torchaudio's MelSpectrogram, of which snip_edges is `center` turned round
     mfsc: the same with the settings of the double-attention systems: magnitudes, Slaney's scale, log(max(1, x))
+    sbfbank: SpeechBrain's Fbank: zeros beyond the edges, filters of one width to both sides, decibels of samples between -1 and 1
     None, where it is the default, becomes the feature's own default.
     """
 
@@ -35,28 +37,33 @@ class FeatureOptions:
     frame_length: float = _option(positive_float, 25.0, "length of a frame, ms")
     frame_shift: float = _option(positive_float, 10.0, "distance of frames, ms")
     dither: float = _option(non_negative_float, 0.0, "standard deviation of noise added to the samples (Kaldi's default is 1.0)")
-    preemphasis_coefficient: float = _option(fraction, 0.97, "pre-emphasis, of each frame; of the whole signal for melspec and mfsc", melspec=0.0)
+    preemphasis_coefficient: float = _option(
+        fraction, 0.97, "pre-emphasis, of each frame; of the whole signal for melspec and mfsc", of=(*KALDI, *TORCHAUDIO), melspec=0.0, sbfbank=0.0
+    )
     remove_dc_offset: bool = _option(boolean, True, "subtract the mean of each frame", of=KALDI)
-    window_type: str = _option(str, "povey", "window, periodic for melspec and mfsc", choices=WINDOWS, melspec="hanning", mfsc="hamming")
+    window_type: str = _option(
+        str, "povey", "window, periodic for melspec, mfsc, sbfbank", choices=WINDOWS, melspec="hanning", mfsc="hamming", sbfbank="hamming"
+    )
     blackman_coeff: float = _option(non_negative_float, 0.42, "constant of the blackman window")
-    round_to_power_of_two: bool = _option(boolean, True, "zero-pad frames to a power of two for the FFT")
+    round_to_power_of_two: bool = _option(boolean, True, "zero-pad frames to a power of two for the FFT", sbfbank=False)
     fft_samples: int = _option(count, 0, "length of the FFT, frames in its middle; 0: of a frame, padded or not", of=MEL)
-    snip_edges: bool = _option(boolean, True, "only whole frames; false: as many frames as shifts, reflected at the edges", melspec=False)
-    num_mel_bins: int = _option(positive_int, 23, "number of triangular mel filters", of=("fbank", "mfcc", *MEL), melspec=80, mfsc=80)
-    low_freq: float = _option(non_negative_float, 20.0, "lower edge of the filters, Hz", of=("fbank", "mfcc", *MEL), melspec=0.0, mfsc=0.0)
+    snip_edges: bool = _option(boolean, True, "only whole frames; false: as many frames as shifts, reflected at the edges", melspec=False, sbfbank=False)
+    num_mel_bins: int = _option(positive_int, 23, "number of triangular mel filters", of=("fbank", "mfcc", *MEL), melspec=80, mfsc=80, sbfbank=80)
+    low_freq: float = _option(non_negative_float, 20.0, "lower edge of the filters, Hz", of=("fbank", "mfcc", *MEL), melspec=0.0, mfsc=0.0, sbfbank=0.0)
     high_freq: float = _option(finite_float, 0.0, "upper edge, Hz; 0 or less: counted from half the sample rate", of=("fbank", "mfcc", *MEL))
-    mel_scale: str = _option(str, "htk", "formula of the scale", of=MEL, choices=("htk", "slaney"), mfsc="slaney")
-    mel_norm: str = _option(str, "none", "slaney: filters of one area instead of one height", of=MEL, choices=("none", "slaney"))
+    mel_scale: str = _option(str, "htk", "formula of the scale", of=TORCHAUDIO, choices=("htk", "slaney"), mfsc="slaney")
+    mel_norm: str = _option(str, "none", "slaney: filters of one area instead of one height", of=TORCHAUDIO, choices=("none", "slaney"))
     vtln_warp: float = _option(positive_float, 1.0, "warp factor of the filters (vocal tract length)", of=("fbank", "mfcc"))
     vtln_low: float = _option(positive_float, 100.0, "lower inflection point of the warping, Hz", of=("fbank", "mfcc"))
     vtln_high: float = _option(finite_float, -500.0, "upper inflection point, Hz; below 0: counted from half the sample rate", of=("fbank", "mfcc"))
     use_energy: bool = _option(boolean, False, "log energy as first column of fbank, in place of C0 of mfcc", of=("fbank", "mfcc"), mfcc=True)
     raw_energy: bool = _option(boolean, True, "energy before pre-emphasis and window", of=KALDI)
     energy_floor: float = _option(non_negative_float, 0.0, "floor of the energy, not its logarithm", of=KALDI)
-    use_log_fbank: bool = _option(boolean, True, "take the logarithm", of=("fbank", *MEL))
-    log_floor: float = _option(positive_float, FLOOR, "floor below the logarithm", of=("fbank", *MEL), mfsc=1.0)
-    log_offset: float = _option(non_negative_float, 0.0, "added to what the logarithm is taken of", of=MEL)
-    use_power: bool = _option(boolean, True, "power spectrum; false: magnitudes", of=("fbank", "mfcc", *MEL), mfsc=False)
+    use_log_fbank: bool = _option(boolean, True, "take the logarithm", of=("fbank", *TORCHAUDIO))
+    log_floor: float = _option(positive_float, FLOOR, "floor below the logarithm", of=("fbank", *MEL), mfsc=1.0, sbfbank=1e-10)
+    log_offset: float = _option(non_negative_float, 0.0, "added to what the logarithm is taken of", of=TORCHAUDIO)
+    top_db: float = _option(positive_float, 80.0, "how far below the loudest value of the utterance any may lie, dB", of=("sbfbank",))
+    use_power: bool = _option(boolean, True, "power spectrum; false: magnitudes", of=("fbank", "mfcc", *TORCHAUDIO), mfsc=False)
     num_ceps: int = _option(positive_int, 13, "number of cepstra, C0 included", of=("mfcc",))
     cepstral_lifter: float = _option(non_negative_float, 22.0, "constant of the lifter, 0 for none", of=("mfcc",))
     htk_compat: bool = _option(boolean, False, "energy or C0 in the last column, C0 scaled as HTK does", of=("fbank", "mfcc"))

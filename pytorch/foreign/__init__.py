@@ -3,6 +3,7 @@
 PEERS says which there are; each is a file here with the table of its names. Such a file holds one Peer:
     networks    {name: Network}, what of theirs is known
     inside      names below which the weights lie in the file, one level each; none where they are the file itself
+    bare        whether the file may be the weights themselves all the same
     prefix      of the names of the weights, taken off where it is there
     dead        patterns of names that no embedding depends on
     classes     names of classes that such a file may hold besides tensors: nothing is imported, what stands in for them does nothing
@@ -37,7 +38,7 @@ class Network:
     names: rows (theirs, ours) or (theirs, ours, change): patterns, and the function that changes the tensor; or a function of our arguments that gives them
     sizes: Shapes -> (columns of the features, {argument of our network: value}); all that can be told from the shapes
     features: options of FeatureOptions; num_mel_bins are the columns; None: waveforms
-    cmn: mean or none; differs: what is not as in the original, said when a network is imported; alike: false, where embeddings suffer from it
+    cmn: mean or none
     """
 
     model: str
@@ -47,14 +48,13 @@ class Network:
     features: dict | None
     cmn: str
     lacks: tuple = ()
-    differs: str = ""
-    alike: bool = True
 
 
 @dataclass(frozen=True)
 class Peer:
     networks: dict
     inside: tuple = ()
+    bare: bool = False
     prefix: str = ""
     dead: tuple = ()
     classes: tuple = ()
@@ -140,7 +140,8 @@ def read_weights(path, peer):
     import torch
 
     state = _read(path, peer.classes)
-    for key in peer.inside:
+    alone = peer.bare and isinstance(state, dict) and not set(peer.inside) & set(state)
+    for key in () if alone else peer.inside:
         if not isinstance(state, dict) or key not in state:
             raise Fail(f"{path}: has no '{key}', below which the weights were expected; is it this peer's?")
         state = state[key]

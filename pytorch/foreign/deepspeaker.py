@@ -2,18 +2,21 @@
 
     theirs                                     ours
     VGG3L, VGG4L, of any kernel_size           vgg3l, vgg4l channels=kernel_size
+    ResNet34, ResNet101 of DeepSpeaker         gelu_resnet depth=34, 101
     the ResNet of the age classification       age_resnet average_time=true
     Attention, MHA, DoubleMHA                  pooling=sap, mha, dmha
 
-The embedding is emb2, as in the paper; DeepSpeaker takes the layer after it: --model-args output=emb3. Kernels lie over frames x filters there, over
-filters x frames here. b1 and b3 are BatchNorms that they never use. Features are `--feature mfsc`, the mean of the utterance subtracted. The settings
-in the file, a Namespace, are not looked at.
+The embedding of the VGGs is emb2, as in the paper; DeepSpeaker takes the layer after it: --model-args output=emb3, as of its ResNets. Kernels lie over
+frames x filters there, over filters x frames here. b1 and b3 are BatchNorms that they never use. Features are `--feature mfsc`, the mean of the utterance
+subtracted; those of the ResNets are powers, in filters of one area, of samples that are 0.03 times as large, which with the mean taken off lifts the floor
+and nothing else. The settings in the file, a Namespace, are not looked at.
 """
 
 from pytorch.foreign import Network, Peer
 from pytorch.program import Fail
 
 FEATURES = {"feature": "mfsc"}
+LATER_FEATURES = {"feature": "mfsc", "use_power": True, "mel_norm": "slaney", "log_floor": 0.03**-2}
 
 
 def filters_first(x):
@@ -49,6 +52,12 @@ AGE = (
     *((f"front_end.layer{i + 1}.<j>.downsample.<k>.*", f"blocks.<j+{2 * i}>.shortcut.<k>.*", filters_first) for i in (0, 1, 2)),
     *TAIL,
 )
+RESNET = (
+    ("front_end.block<i+1>.block<j>.conv<k>.weight", "groups.<i>.<j>.conv<k>.weight", filters_first),
+    ("front_end.block<i+1>.block<j>.conv<k>.bias", "groups.<i>.<j>.conv<k>.bias"),
+    ("front_end.block<i+1>.block<j>.bn<k>.*", "groups.<i>.<j>.norm<k>.*"),
+    *TAIL,
+)
 
 
 def tail(shapes):
@@ -70,11 +79,28 @@ def vgg(layers):
     def sizes(shapes):
         channels = shapes.of(f"front_end.conv{layers}2.weight", 4)[0]
         pooled, args = tail(shapes)
-        if pooled % channels:
-            raise Fail(f"{shapes.path}: {pooled} channels are pooled, which are no multiple of the {channels} of the last layer; damaged")
-        return pooled // channels * 2**layers, {"channels": channels, **args}
+        return _filters(shapes, pooled, channels) * 2**layers, {"channels": channels, **args}
 
     return sizes
+
+
+def _filters(shapes, pooled, channels):
+    """Rows of the last maps"""
+    if pooled % channels:
+        raise Fail(f"{shapes.path}: {pooled} channels are pooled, which are no multiple of the {channels} of the last layer; damaged")
+    return pooled // channels
+
+
+def resnet(shapes):
+    from pytorch.models.gelu_resnet import DEPTHS
+
+    counts = tuple(shapes.count(f"front_end.block{group}.block<i>.conv1.weight") for group in (1, 2, 3, 4))
+    depths = [depth for depth, blocks in DEPTHS.items() if blocks == counts]
+    if not depths:
+        raise Fail(f"{shapes.path}: {', '.join(map(str, counts))} blocks; the ResNets here have depths {', '.join(map(str, DEPTHS))}")
+    channels = shapes.of("front_end.block4.block0.conv1.weight", 4)[0]
+    pooled, args = tail(shapes)
+    return _filters(shapes, pooled, channels) * 16, {"depth": depths[0], "channels": channels, **args}
 
 
 def age(shapes):
@@ -86,6 +112,7 @@ PEER = Peer(
     networks={
         "vgg3l": Network("vgg3l", ("front_end.conv32.weight",), VGG, vgg(3), FEATURES, "mean", lacks=("front_end.conv4**",)),
         "vgg4l": Network("vgg4l", ("front_end.conv42.weight",), VGG, vgg(4), FEATURES, "mean"),
+        "resnet": Network("gelu_resnet", ("front_end.block1.block0.conv1.weight",), RESNET, resnet, LATER_FEATURES, "mean"),
         "age_resnet": Network("age_resnet", ("front_end.layer1.0.conv1.weight",), AGE, age, FEATURES, "mean"),
     },
     inside=("model",),

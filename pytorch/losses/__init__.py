@@ -20,6 +20,17 @@ LOSSES = {  # name: (file, class)
 }
 
 
+def targets_of(name):
+    """What the loss `name` learns of an example: "classes", "numbers" or "both"."""
+    return {"regression": "numbers", "joint": "both"}.get(LOSSES[name][0], "classes")
+
+
+def has_order(name, args):
+    """Whether the classes of the loss `name`, with these arguments, have an order: one without examples is then learnt from its neighbours."""
+    inner = args.get("classes", "softmax") if name == "joint" else name
+    return LOSSES.get(inner, ("", ""))[0] == "ordinal"
+
+
 def build_loss(name, in_dim, num_classes, args, targets=None):
     """Build the loss `name` for network outputs of in_dim values; args: {argument of its constructor: str or value}.
 

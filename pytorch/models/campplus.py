@@ -31,6 +31,7 @@ class CamPlusPlus(nn.Module):
     """blocks: layers of each block; heads: of the poolings that have them; std_eps: added to the variances of tstp"""
 
     input, masks_padding, min_frames = "feats", True, 1
+    layers, output = ("embedding",), "embedding"
 
     def __init__(
         self, feat_dim, front_dim=32, channels=128, growth=32, layer_dim=128, blocks="12,24,16", embed_dim=512, pooling: PoolingName = "tstp", heads=8,
@@ -64,13 +65,13 @@ class CamPlusPlus(nn.Module):
             h = transit(h)
         return F.relu(self.norm(h)), lengths
 
-    def embed(self, x, lengths=None):
+    def embed(self, x, lengths=None, layer=None):
         """x: (B, T, feat_dim); lengths: (B,) frames of each utterance, the rest is padding -> (B, embed_dim), the same whatever the padding"""
         return self.embed_norm(self.dense(self.pooling(*self.frames(x, lengths))))
 
-    def forward(self, x):
-        """x: (B, T, feat_dim) -> (B, embed_dim), what the loss classifies: the embedding"""
-        return self.embed(x)
+    def forward(self, x, lengths=None):
+        """x, lengths: as of embed -> (B, embed_dim), what the loss classifies: the embedding"""
+        return self.embed(x, lengths)
 
 
 class FrontEnd(nn.Module):

@@ -27,6 +27,7 @@ class CnnTransformer(nn.Module):
     """cnn_dropout: after each block of the CNNs; dropout: inside the encoder layers"""
 
     input, masks_padding, min_frames = "feats", True, 32
+    layers, output = ("embedding",), "embedding"
 
     def __init__(self, feat_dim, channels=16, layers=4, heads=4, feedforward_dim=512, cnn_dropout=0.3, dropout=0.4):
         super().__init__()
@@ -40,19 +41,19 @@ class CnnTransformer(nn.Module):
         )
         self.encoder = nn.ModuleList(nn.TransformerEncoderLayer(feat_dim, heads, feedforward_dim, dropout, batch_first=True) for _ in range(layers))
 
-    def embed(self, x, lengths=None):
+    def embed(self, x, lengths=None, layer=None):
         """x: (B, T, feat_dim) with T >= min_frames; lengths: (B,) frames of each utterance, the rest is padding
         -> (B, embed_dim), the same whatever the padding"""
         maps = [_mean_map(cnn, x, lengths) for cnn in self.cnns]
-        h, lengths = F.max_pool1d(x.transpose(1, 2), 4).transpose(1, 2), after_conv(lengths, 4, 4)  # (B, T / 4, feat_dim)
+        h, lengths = F.max_pool2d(x.transpose(1, 2), (1, 4)).transpose(1, 2), after_conv(lengths, 4, 4)  # (B, T / 4, feat_dim)
         padding = None if lengths is None else ~frame_mask(h.transpose(1, 2), lengths).squeeze(1)
         for layer in self.encoder:
             h = layer(h, src_key_padding_mask=padding)
         return torch.cat([*maps, masked_mean(h.transpose(1, 2), lengths)], dim=1)
 
-    def forward(self, x):
-        """x: (B, T, feat_dim) -> (B, embed_dim), what the loss classifies: the embedding"""
-        return self.embed(x)
+    def forward(self, x, lengths=None):
+        """x, lengths: as of embed -> (B, embed_dim), what the loss classifies: the embedding"""
+        return self.embed(x, lengths)
 
 
 def _block(inputs, outputs, dropout):

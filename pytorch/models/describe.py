@@ -114,7 +114,7 @@ def _tensors(values):
             yield from _tensors(value)
 
 
-WINDOWS = ("conv1d", "conv2d", "max_pool1d", "max_pool2d", "stft")
+WINDOWS = ("conv1d", "conv2d", "max_pool1d", "max_pool2d")
 WHOLE = ("instance_norm", "group_norm", "scaled_dot_product_attention", "multi_head_attention_forward")
 CUT = ("pad", "__getitem__", "repeat_interleave")  # the time axis stays where it is, and changes its length
 RESHAPED = ("unflatten", "view", "reshape", "flatten")
@@ -143,8 +143,6 @@ def _field(name, inputs, out, args, kwargs):
 
 def _window(name, args, kwargs):
     """Kernel, stride and dilation along the last axis."""
-    if name == "stft":
-        return args[1], kwargs.get("hop_length", args[2] if len(args) > 2 else None), 1
     if name.startswith("conv"):
         names = ("stride", "padding", "dilation")
         given = dict.fromkeys(names, 1) | dict(zip(names, args[3:], strict=False)) | kwargs

@@ -30,6 +30,7 @@ class Ecapa(nn.Module):
     reflect: convolutions see the reflected ends of an utterance instead of zeros; frames_norm: BatchNorm after layer5; std_floor, biased: of astp"""
 
     input = "feats"
+    layers, output = ("embedding",), "embedding"
 
     def __init__(
         self, feat_dim, channels=512, out_dim=1536, embed_dim=192, parts=8, se_dim=128, pooling: PoolingName = "astp", attention_dim=128, context=True,
@@ -61,16 +62,16 @@ class Ecapa(nn.Module):
             outputs.append(out)
         return self.frames_norm(F.relu(self.layer5(torch.cat(outputs, dim=1))))
 
-    def embed(self, x, lengths=None):
+    def embed(self, x, lengths=None, layer=None):
         """x: (B, T, feat_dim); lengths: (B,) frames of each utterance, the rest is padding -> (B, embed_dim), the same whatever the padding,
         which there may not be with reflect"""
         assert lengths is None or self.masks_padding or (lengths == x.shape[1]).all(), "utterances of one length expected"
         stats = self.pooling(self.frames(x, lengths), lengths)  # (B, 2 out_dim)
         return self.embed_norm(self.fc(self.pooling_norm(stats)))
 
-    def forward(self, x):
-        """x: (B, T, feat_dim) -> (B, embed_dim), what the loss classifies: the embedding"""
-        return self.embed(x)
+    def forward(self, x, lengths=None):
+        """x, lengths: as of embed -> (B, embed_dim), what the loss classifies: the embedding"""
+        return self.embed(x, lengths)
 
 
 class ConvReluNorm(nn.Module):

@@ -32,6 +32,7 @@ class ERes2NetV2(nn.Module):
     std_eps: added to the variances of tstp"""
 
     input, masks_padding, min_frames = "feats", True, 1
+    layers, output = ("embedding",), "embedding"
 
     def __init__(
         self, feat_dim, width=64, base_width=26, parts=2, expansion=2, embed_dim=192, pooling: PoolingName = "tstp", heads=8, std_eps=1e-7,
@@ -62,13 +63,13 @@ class ERes2NetV2(nn.Module):
                 h, lengths = block(h, lengths)  # (B, 16 width, feat_dim / 8, T / 8) at the end
         return self.fuse(h, self.down(before)).flatten(1, 2), lengths
 
-    def embed(self, x, lengths=None):
+    def embed(self, x, lengths=None, layer=None):
         """x: (B, T, feat_dim); lengths: (B,) frames of each utterance, the rest is padding -> (B, embed_dim), the same whatever the padding"""
         return self.embedding(self.pooling(*self.frames(x, lengths)))
 
-    def forward(self, x):
-        """x: (B, T, feat_dim) -> (B, embed_dim), what the loss classifies: the embedding"""
-        return self.embed(x)
+    def forward(self, x, lengths=None):
+        """x, lengths: as of embed -> (B, embed_dim), what the loss classifies: the embedding"""
+        return self.embed(x, lengths)
 
 
 class Block(nn.Module):

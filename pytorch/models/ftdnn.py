@@ -34,10 +34,11 @@ class FTdnn(nn.Module):
     """segment12 false: for margin losses, there is no segment12 and the embedding is segment11 normalised over the training data."""
 
     input, masks_padding, min_frames = "feats", True, 33  # no padding: the frame layers see 16 frames to each side
+    output = "segment11"
 
     def __init__(self, feat_dim, first_dim=512, frame_dim=1024, inner_dim=256, stats_dim=2048, embed_dim=512, segment12=True):
         super().__init__()
-        self.embed_dim = embed_dim
+        self.embed_dim, self.layers = embed_dim, ("segment11", "segment12") if segment12 else ("segment11",)
         self.frame1 = nn.Sequential(nn.Conv1d(feat_dim, first_dim, 5), nn.ReLU(), _norm(first_dim))
         self.factorised = nn.ModuleList(
             Factorised(first_dim if number == 2 else frame_dim * (1 + len(others)), frame_dim, inner_dim, context) for number, context, others in LAYERS
@@ -59,17 +60,18 @@ class FTdnn(nn.Module):
             h = outputs[number] = layer(h)
         return self.frame10(h)
 
-    def embed(self, x, lengths=None):
+    def embed(self, x, lengths=None, layer=None):
         """x: (B, T, feat_dim) with T >= min_frames; lengths: (B,) frames of each utterance, the rest is padding
         -> (B, embed_dim), the same whatever the padding"""
-        return self.normalise(self.segment11(mean_std(self.frames(x), None if lengths is None else lengths - self.min_frames + 1)))
+        segment11 = self.normalise(self.segment11(mean_std(self.frames(x), None if lengths is None else lengths - self.min_frames + 1)))
+        return self.segment12[:3](segment11) if layer == "segment12" else segment11
 
-    def forward(self, x):
-        """x: (B, T, feat_dim) -> (B, embed_dim), what the loss classifies. While training, the first factors take a step towards semi-orthogonality."""
+    def forward(self, x, lengths=None):
+        """x, lengths: as of embed -> (B, embed_dim), what the loss classifies. While training, the first factors take a step towards semi-orthogonality."""
         if self.training:
             for layer in self.factorised:
                 layer.constrain()
-        return self.segment12(self.embed(x))
+        return self.segment12(self.embed(x, lengths, "segment11"))
 
 
 class Factorised(nn.Module):

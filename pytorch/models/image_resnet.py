@@ -26,6 +26,7 @@ DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 
 class ImageResNet(nn.Module):
     input, masks_padding, min_frames = "feats", True, 1
+    layers, output = ("embedding",), "embedding"
 
     def __init__(self, feat_dim, depth=18, width=64):
         super().__init__()
@@ -41,7 +42,7 @@ class ImageResNet(nn.Module):
             self.stages.append(stage)
         self.embed_dim = inputs
 
-    def embed(self, x, lengths=None):
+    def embed(self, x, lengths=None, layer=None):
         """x: (B, T, feat_dim); lengths: (B,) frames of each utterance, the rest is padding -> (B, embed_dim), the same whatever the padding"""
         h = blank(x.transpose(1, 2).unsqueeze(1), lengths)  # (B, 1, feat_dim, T)
         lengths = after_conv(lengths, 7, 2, padding=3)
@@ -53,9 +54,9 @@ class ImageResNet(nn.Module):
                 h, lengths = block(h, lengths)  # (B, 8 width, feat_dim / 32, T / 32) at the end
         return masked_mean(h, lengths).mean(2)
 
-    def forward(self, x):
-        """x: (B, T, feat_dim) -> (B, embed_dim), what the loss classifies: the embedding"""
-        return self.embed(x)
+    def forward(self, x, lengths=None):
+        """x, lengths: as of embed -> (B, embed_dim), what the loss classifies: the embedding"""
+        return self.embed(x, lengths)
 
 
 class Block(nn.Module):

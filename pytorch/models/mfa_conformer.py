@@ -31,6 +31,7 @@ from pytorch.program import Fail
 
 class MfaConformer(nn.Module):
     input, masks_padding, min_frames = "feats", True, 3
+    layers, output = ("embedding",), "embedding"
 
     def __init__(self, feat_dim, blocks=6, dim=256, heads=4, feedforward_dim=2048, kernel=15, embed_dim=192, attention_dim=128, dropout=0.1):
         super().__init__()
@@ -63,14 +64,14 @@ class MfaConformer(nn.Module):
             outputs.append(h)
         return self.norm(torch.cat(outputs, dim=2)).transpose(1, 2), lengths
 
-    def embed(self, x, lengths=None):
+    def embed(self, x, lengths=None, layer=None):
         """x: (B, T, feat_dim) with T >= min_frames; lengths: (B,) frames of each utterance, the rest is padding
         -> (B, embed_dim), the same whatever the padding"""
         return self.fc(self.pooling_norm(self.pooling(*self.frames(x, lengths))))
 
-    def forward(self, x):
-        """x: (B, T, feat_dim) -> (B, embed_dim), what the loss classifies: the embedding"""
-        return self.embed(x)
+    def forward(self, x, lengths=None):
+        """x, lengths: as of embed -> (B, embed_dim), what the loss classifies: the embedding"""
+        return self.embed(x, lengths)
 
 
 class Block(nn.Module):

@@ -17,7 +17,7 @@ time-pooled dimension reshaping", Interspeech 2026 (arXiv 2603.11841). C channel
 
 sf, n, e, r of each stage are below, by size; ReDimNet2 divides time by 1, 1, 2, 2, 4, 4. ReDimNet2's b3, b4 and b6 are the published recipes'. The
 others are published inside of checkpoints only; here they are wespeaker's for ReDimNet, and for ReDimNet2 wespeaker's stages with the `out` that comes
-next to the published counts.
+next to the published counts. b3_wespeaker is what wespeaker calls B3.
 """
 
 import math
@@ -51,17 +51,20 @@ SIZES2 = {
     "b4": (32, 0, False, ((1, 2, 4, 24), (2, 3, 3, 24), (1, 4, 2, 24), (2, 5, 1, 24), (1, 4, 1, 24), (2, 3, 1, 24))),
     "b5": (48, 256, True, ((1, 2, 4, 48), (2, 3, 3, 48), (1, 4, 2, 48), (2, 5, 1, 48), (1, 4, 1, 32), (2, 3, 1, 32))),
     "b6": (64, 224, True, ((1, 3, 3, 64), (2, 4, 2, 64), (1, 5, 2, 48), (2, 5, 1, 48), (1, 4, 0.75, 32), (2, 3, 0.5, 24))),
+    "b3_wespeaker": (24, 64, False, ((1, 2, 2, 36), (2, 3, 1, 36), (1, 4, 1, 36), (2, 5, 1, 36), (1, 4, 1, 18), (2, 3, 1, 18))),
 }
 STEPS2 = (1, 1, 2, 2, 4, 4)  # of time, stage by stage, in ReDimNet2
 SizeName = Literal["b0", "b1", "b2", "b3", "b4", "b5", "b6"]
+SizeName2 = Literal["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b3_wespeaker"]
 
 
 class ReDimNet(nn.Module):
-    """channels: C, 0 for that of the size"""
+    """channels: C, 0 for that of the size; pooling_norm: false, where what is pooled has no BatchNorm"""
 
     input, masks_padding, min_frames = "feats", True, 1
+    layers, output = ("embedding",), "embedding"
 
-    def __init__(self, feat_dim, size: SizeName = "b2", channels=0, embed_dim=192, pooling: PoolingName = "astp", heads=8):
+    def __init__(self, feat_dim, size: SizeName = "b2", channels=0, embed_dim=192, pooling: PoolingName = "astp", heads=8, pooling_norm=True):
         super().__init__()
         own, group, kind, stages = SIZES[size]
         channels = channels or own
@@ -78,7 +81,7 @@ class ReDimNet(nn.Module):
             known += 1
         self.aggregate = WeightedSum(known, c * f)
         self.pooling = build_pooling(pooling, c * f, heads=heads)
-        self.norm = nn.BatchNorm1d(self.pooling.out_dim)
+        self.norm = nn.BatchNorm1d(self.pooling.out_dim) if pooling_norm else nn.Identity()
         self.embedding = nn.Linear(self.pooling.out_dim, embed_dim)
 
     def frames(self, x, lengths=None):
@@ -89,25 +92,30 @@ class ReDimNet(nn.Module):
             outputs.append(stage(outputs, lengths))
         return self.aggregate(outputs)
 
-    def embed(self, x, lengths=None):
+    def embed(self, x, lengths=None, layer=None):
         """x: (B, T, feat_dim); lengths: (B,) frames of each utterance, the rest is padding -> (B, embed_dim), the same whatever the padding"""
         return self.embedding(self.norm(self.pooling(self.frames(x, lengths), lengths)))
 
-    def forward(self, x):
-        """x: (B, T, feat_dim) -> (B, embed_dim), what the loss classifies: the embedding"""
-        return self.embed(x)
+    def forward(self, x, lengths=None):
+        """x, lengths: as of embed -> (B, embed_dim), what the loss classifies: the embedding"""
+        return self.embed(x, lengths)
 
 
 class ReDimNet2(nn.Module):
-    """channels: C, 0 for that of the size; group_norm: each output is normalised, for each of C groups of channels, before it is aggregated.
+    """channels: C, 0 for that of the size; group_norm: each output is normalised, for each of C groups of channels, before it is aggregated;
+    out: outputs of the last 1x1, 0 for those of the size; where they are given, out_by_filter: whether they are of each filter or of a frame.
     Frames beyond a multiple of 4 are left out, as in the original."""
 
     input, masks_padding, min_frames = "feats", True, 4
+    layers, output = ("embedding",), "embedding"
 
-    def __init__(self, feat_dim, size: SizeName = "b2", channels=0, embed_dim=192, pooling: PoolingName = "astp", heads=8, group_norm=False):
+    def __init__(
+        self, feat_dim, size: SizeName2 = "b2", channels=0, embed_dim=192, pooling: PoolingName = "astp", heads=8, group_norm=False, out=0, out_by_filter=True
+    ):
         super().__init__()
-        own, out, self.by_filter, stages = SIZES2[size]
+        own, own_out, own_by_filter, stages = SIZES2[size]
         channels = channels or own
+        out, self.by_filter = (out, out_by_filter) if out else (own_out, own_by_filter)
         _check_filters(feat_dim, size, [stage[0] for stage in stages])
         self.embed_dim = embed_dim
         self.stem, self.stem_norm = nn.Conv2d(1, channels, 3, padding=1), ChannelNorm(channels)
@@ -130,7 +138,7 @@ class ReDimNet2(nn.Module):
 
     def frames(self, x, lengths=None):
         """x: (B, T, feat_dim) -> (B, out * f or C * F, T), T and lengths being multiples of 4 now; lengths"""
-        x = x[:, : x.shape[1] // 4 * 4]
+        x = F.pad(x, (0, 0, 0, -(x.shape[1] % 4)))  # a slice as an exporter can follow it
         lengths = None if lengths is None else lengths // 4 * 4
         h = self.stem_norm(self.stem(blank(x.transpose(1, 2).unsqueeze(1), lengths)))  # (B, C, F, T)
         outputs = [self._normed(_flat(h), lengths, 0)]
@@ -144,14 +152,14 @@ class ReDimNet2(nn.Module):
     def _normed(self, h, lengths, number):
         return h if self.norms is None else self.norms[number](h, lengths)
 
-    def embed(self, x, lengths=None):
+    def embed(self, x, lengths=None, layer=None):
         """x: (B, T, feat_dim) with T >= min_frames; lengths: (B,) frames of each utterance, the rest is padding
         -> (B, embed_dim), the same whatever the padding"""
         return self.embedding(self.norm(self.pooling(*self.frames(x, lengths))))
 
-    def forward(self, x):
-        """x: (B, T, feat_dim) -> (B, embed_dim), what the loss classifies: the embedding"""
-        return self.embed(x)
+    def forward(self, x, lengths=None):
+        """x, lengths: as of embed -> (B, embed_dim), what the loss classifies: the embedding"""
+        return self.embed(x, lengths)
 
 
 class Stage(nn.Module):

@@ -45,6 +45,7 @@ class ResNet(nn.Module):
     """heads: of the poolings that have them; std_eps: added to the variances of tstp"""
 
     input, masks_padding, min_frames = "feats", True, 1
+    layers, output = ("embedding",), "embedding"
 
     def __init__(
         self, feat_dim, depth=34, width=32, embed_dim=256, pooling: PoolingName = "tstp", gate: Literal["none", "se", "simam"] = "none", heads=8,
@@ -75,13 +76,13 @@ class ResNet(nn.Module):
                 h, lengths = block(h, lengths)  # (B, 8 width, feat_dim / 8, T / 8) at the end
         return h.flatten(1, 2), lengths
 
-    def embed(self, x, lengths=None):
+    def embed(self, x, lengths=None, layer=None):
         """x: (B, T, feat_dim); lengths: (B,) frames of each utterance, the rest is padding -> (B, embed_dim), the same whatever the padding"""
         return self.embedding(self.pooling(*self.frames(x, lengths)))
 
-    def forward(self, x):
-        """x: (B, T, feat_dim) -> (B, embed_dim), what the loss classifies: the embedding"""
-        return self.embed(x)
+    def forward(self, x, lengths=None):
+        """x, lengths: as of embed -> (B, embed_dim), what the loss classifies: the embedding"""
+        return self.embed(x, lengths)
 
 
 class Block(nn.Module):

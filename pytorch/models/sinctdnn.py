@@ -42,7 +42,7 @@ class SincTDNN(nn.Module):
     """stride: of the sinc filters; batch_normalize: embeddings with mean 0 and variance 1 over the training data; scale: none, unit (length 1) or
     logistic (length between 0 and 1); segment7: false, where the loss classifies the embedding itself"""
 
-    input, masks_padding = "wave", True
+    input, masks_padding, output = "wave", True, "segment6"
 
     def __init__(
         self, feat_dim, stride=5, sinc_dim=80, conv_dim=60, frame_dim=512, stats_dim=1500, embed_dim=512, waveform_normalize=True,
@@ -51,7 +51,7 @@ class SincTDNN(nn.Module):
         super().__init__()
         _one_channel(feat_dim)
         need_at_most("--model-args", 1, dropout=dropout)
-        self.embed_dim, self.scale = embed_dim, scale
+        self.embed_dim, self.scale, self.layers = embed_dim, scale, ("segment6", "segment7") if segment7 else ("segment6",)
         filters = SincFilters(sinc_dim, sample_rate)
         self.sincnet = SincNet(filters, conv_dim, stride, 0.2, waveform_normalize, instance_normalize, dropout)
         self.min_frames = self.sincnet.samples_of(_tdnn_context() + 1)
@@ -62,14 +62,15 @@ class SincTDNN(nn.Module):
         self.normalise = nn.BatchNorm1d(embed_dim, affine=False) if batch_normalize else nn.Identity()
         self.length_norm = nn.BatchNorm1d(1) if scale == "logistic" else None
 
-    def embed(self, x, lengths=None):
+    def embed(self, x, lengths=None, layer=None):
         """x: (B, samples) or (B, samples, 1), min_frames or more; lengths: (B,) samples of each utterance, the rest is padding
         -> (B, embed_dim), the same whatever the padding"""
         h, lengths = self.sincnet(x, lengths)  # (B, conv_dim, frames)
         for conv in self.tdnn:
             h = F.relu(conv(h))  # (B, stats_dim, frames - 14)
         stats = mean_std(h, None if lengths is None else lengths - _tdnn_context(), correction=1)
-        return self._scaled(self.normalise(self.segment6(stats)))
+        segment6 = self._scaled(self.normalise(self.segment6(stats)))
+        return self.segment7(F.relu(segment6)) if layer == "segment7" else segment6
 
     def _scaled(self, x):
         if self.scale == "none":
@@ -77,16 +78,16 @@ class SincTDNN(nn.Module):
         length = widened(x).norm(dim=1, keepdim=True)
         return x * (torch.sigmoid(self.length_norm(length)) if self.scale == "logistic" else 1.0) / (length + 1e-6)
 
-    def forward(self, x):
-        """x: (B, samples) or (B, samples, 1) -> (B, embed_dim), what the loss classifies"""
-        embedding = self.embed(x)
-        return embedding if self.segment7 is None else F.relu(self.segment7(F.relu(embedding)))
+    def forward(self, x, lengths=None):
+        """x, lengths: as of embed -> (B, embed_dim), what the loss classifies"""
+        return self.embed(x, lengths) if self.segment7 is None else F.relu(self.embed(x, lengths, "segment7"))
 
 
 class XVectorSincNet(nn.Module):
     """SincNet with pairs of an even and an odd filter for each band, as in pyannote.audio 2.1 and later; 10 samples between frames of the filters."""
 
     input, masks_padding = "wave", True
+    layers, output = ("embedding",), "embedding"
 
     def __init__(self, feat_dim, stride=10, sinc_dim=80, conv_dim=60, frame_dim=512, stats_dim=1500, embed_dim=512, sample_rate=16000):
         super().__init__()
@@ -99,20 +100,21 @@ class XVectorSincNet(nn.Module):
         self.tdnn = _normed_tdnn(conv_dim, frame_dim, stats_dim)
         self.embedding = nn.Linear(2 * stats_dim, embed_dim)
 
-    def embed(self, x, lengths=None):
+    def embed(self, x, lengths=None, layer=None):
         """As SincTDNN.embed."""
         h, lengths = self.sincnet(x, lengths)
         return self.embedding(mean_std(self.tdnn(h), None if lengths is None else lengths - _tdnn_context(), correction=1))
 
-    def forward(self, x):
-        """x: (B, samples) or (B, samples, 1) -> (B, embed_dim), what the loss classifies: the embedding"""
-        return self.embed(x)
+    def forward(self, x, lengths=None):
+        """x, lengths: as of embed -> (B, embed_dim), what the loss classifies: the embedding"""
+        return self.embed(x, lengths)
 
 
 class XVectorMFCC(nn.Module):
     """The MFCC reflect the waveform at its ends and have a floor below the utterance's maximum: padding cannot be left out."""
 
     input, masks_padding = "wave", False
+    layers, output = ("embedding",), "embedding"
 
     def __init__(self, feat_dim, num_ceps=40, frame_dim=512, stats_dim=1500, embed_dim=512, sample_rate=16000):
         super().__init__()
@@ -123,20 +125,41 @@ class XVectorMFCC(nn.Module):
         self.embed_dim = embed_dim
         with torch.device("cpu"), warnings.catch_warnings(action="ignore"):  # 128 mel filters are too many for 400 samples: the lowest are empty, there as here
             self.mfcc = MFCC(sample_rate, num_ceps)
-        self.min_frames = _tdnn_context() * self.mfcc.MelSpectrogram.hop_length
+        own = self.mfcc.MelSpectrogram
+        own.spectrogram = Powers(own.n_fft, own.hop_length)
+        self.min_frames = _tdnn_context() * own.hop_length
         self.tdnn = _normed_tdnn(num_ceps, frame_dim, stats_dim)
         self.embedding = nn.Linear(2 * stats_dim, embed_dim)
 
-    def embed(self, x, lengths=None):
+    def embed(self, x, lengths=None, layer=None):
         """x: (B, samples) or (B, samples, 1); lengths: None, or (B,) all equal to samples -> (B, embed_dim)"""
         assert lengths is None or (lengths == x.shape[1]).all(), "utterances of one length expected"
         with _full_precision(x):
             h = self.mfcc(widened(x).flatten(1).unsqueeze(1) / 32768).squeeze(1)  # (B, num_ceps, 1 + samples // 200)
         return self.embedding(mean_std(self.tdnn(h), correction=1))
 
+    def forward(self, x, lengths=None):
+        """x, lengths: as of embed -> (B, embed_dim), what the loss classifies: the embedding"""
+        return self.embed(x, lengths)
+
+
+class Powers(nn.Module):
+    """Powers of the spectrum under a Hann window, as torchaudio's Spectrogram gives them: by a product with sines and cosines, since the FFT of other
+    runtimes for lengths that are no power of two is less exact than embeddings need."""
+
+    def __init__(self, length, shift):
+        super().__init__()
+        self.length, self.shift = length, shift
+        places = torch.arange(length, device="cpu")
+        phases = 2 * math.pi / length * torch.outer(torch.arange(length // 2 + 1, device="cpu"), places).remainder(length).double()
+        window = 0.5 - 0.5 * torch.cos(2 * math.pi / length * places.double())
+        self.register_buffer("basis", (torch.cat([phases.cos(), phases.sin()]) * window).float().unsqueeze(1), persistent=False)
+
     def forward(self, x):
-        """x: (B, samples) or (B, samples, 1) -> (B, embed_dim), what the loss classifies: the embedding"""
-        return self.embed(x)
+        """x: (B, 1, samples) -> (B, 1, length / 2 + 1, 1 + samples // shift)"""
+        half = self.length // 2
+        parts = F.conv1d(F.pad(x, (half, half), mode="reflect"), self.basis, stride=self.shift).square()
+        return (parts[:, : half + 1] + parts[:, half + 1 :]).unsqueeze(1)
 
 
 class SincNet(nn.Module):
@@ -179,7 +202,7 @@ class SincFilters(nn.Module):
     samples differ a little between the two as well.
     """
 
-    kernel, min_low_hz, min_band_hz = 251, 50, 50
+    kernel, min_low_hz, min_band_hz = 251, 50.0, 50.0
 
     def __init__(self, number, sample_rate, pairs=False):
         super().__init__()

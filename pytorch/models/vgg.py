@@ -27,10 +27,10 @@ from pytorch.program import Fail
 
 
 class VGG4L(nn.Module):
-    """channels: K; heads, head_drop: of the poolings that have them; output: which of emb1, emb2, emb3 is the embedding"""
+    """channels: K; heads, head_drop: of the poolings that have them; output: which of emb1, emb2, emb3 is the embedding, where none is named"""
 
     input, masks_padding, min_frames = "feats", True, 1
-    outputs = ("emb1", "emb2", "emb3")
+    layers = ("emb1", "emb2", "emb3")
     shares = (8, 4, 2, 1)  # K by what, block by block
 
     def __init__(
@@ -67,13 +67,13 @@ class VGG4L(nn.Module):
         emb2 = self.norm(F.relu(self.fc2(emb1)))
         return emb1, emb2, self.fc3(emb2)
 
-    def embed(self, x, lengths=None):
+    def embed(self, x, lengths=None, layer=None):
         """x: (B, T, feat_dim); lengths: (B,) frames of each utterance, the rest is padding -> (B, embed_dim), the same whatever the padding"""
-        return self.embeddings(x, lengths)[self.outputs.index(self.output)]
+        return self.embeddings(x, lengths)[self.layers.index(layer or self.output)]
 
-    def forward(self, x):
-        """x: (B, T, feat_dim) -> (B, embed_dim), what the loss classifies: emb3"""
-        return self.embeddings(x)[2]
+    def forward(self, x, lengths=None):
+        """x, lengths: as of embed -> (B, embed_dim), what the loss classifies: emb3"""
+        return self.embeddings(x, lengths)[2]
 
 
 class VGG3L(VGG4L):

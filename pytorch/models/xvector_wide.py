@@ -26,10 +26,11 @@ from pytorch.models.pooling import mean_std
 
 
 class WideXVector(nn.Module):
-    """noise: standard deviation of what is added to the frames before they are pooled, while training; output: which layer is the embedding"""
+    """noise: standard deviation of what is added to the frames before they are pooled, while training
+    output: the layer that is the embedding, if none is named"""
 
     input, masks_padding, min_frames = "feats", True, 31  # no padding: the frame layers see 15 frames to each side
-    outputs = ("fc1", "fc2")
+    layers = ("fc1", "fc2")
 
     def __init__(self, feat_dim, frame_dim=512, stats_dim=1500, embed_dim=512, dropout=0.0, noise=1e-5, output: Literal["fc1", "fc2"] = "fc1"):
         super().__init__()
@@ -53,14 +54,14 @@ class WideXVector(nn.Module):
         fc1 = self.fc1(mean_std(h, None if lengths is None else lengths - self.min_frames + 1, correction=1))
         return fc1, self.fc2(self.after1(fc1))
 
-    def embed(self, x, lengths=None):
+    def embed(self, x, lengths=None, layer=None):
         """x: (B, T, feat_dim) with T >= min_frames; lengths: (B,) frames of each utterance, the rest is padding
         -> (B, embed_dim), the same whatever the padding"""
-        return self.embeddings(x, lengths)[self.outputs.index(self.output)]
+        return self.embeddings(x, lengths)[self.layers.index(layer or self.output)]
 
-    def forward(self, x):
-        """x: (B, T, feat_dim) -> (B, embed_dim), what the loss classifies: fc2 after its ReLU, norm and dropout"""
-        return self.after2(self.embeddings(x)[1])
+    def forward(self, x, lengths=None):
+        """x, lengths: as of embed -> (B, embed_dim), what the loss classifies: fc2 after its ReLU, norm and dropout"""
+        return self.after2(self.embeddings(x, lengths)[1])
 
 
 def _after(dim, dropout):

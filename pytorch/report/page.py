@@ -1,236 +1,208 @@
 """The page of a report: HTML with everything in it, nothing asked of any other place, no script."""
 
-import html
 import importlib.metadata
+import math
 import os
 import platform
+import re
+from dataclasses import dataclass, field
 
-from pytorch.experiment import best_epoch
 from pytorch.progress import clock
-from pytorch.report import plots
-from pytorch.report.systems import PRIORS, same_trials
+from pytorch.report import plots, scored
+from pytorch.report.embedded import embeddings
+from pytorch.report.markup import STYLE, counted, esc, figure, section, table, warning
+from pytorch.report.predicted import predictions
+from pytorch.report.training import Training
 
 CURVES = (  # column of train.tsv, what the picture is called, its unit in the column
     ("loss", "Loss", 1),
     ("accuracy", "Accuracy, %", 100),
+    ("error", "Mean absolute error", 1),
     ("lr", "Learning rate", 1),
-    ("valid_eer", "Validation EER, %", 100),
 )
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2024; --soft: #5d656d; --paper: #fff; --line: #d5d9dd; --card: #f5f6f8; --warn: #fff3d6; --warn-ink: #6b4500;
-  --s0: #0068b3; --s1: #d1510a; --s2: #00875f; --s3: #b0478d; --s4: #8a6d00; --s5: #5b5fc7 }
-@media screen and (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --soft: #a0a8b0; --paper: #15181b; --line: #3a4047; --card: #1e2226;
-  --warn: #3d2f0d; --warn-ink: #ffd98a; --s0: #5fb2f2; --s1: #ff9457; --s2: #3fcf9f; --s3: #e58cc6; --s4: #dcbc45; --s5: #a3a6ff } }
-* { box-sizing: border-box }
-body { margin: 0 auto; max-width: 68rem; padding: 1.5rem 1.25rem 4rem; color: var(--ink); background: var(--paper);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif }
-h1 { margin: 0; font-size: 1.9rem; overflow-wrap: anywhere }
-h2 { margin: 2.4rem 0 .7rem; padding-bottom: .25rem; font-size: 1.25rem; border-bottom: 1px solid var(--line) }
-h3 { margin: 1.5rem 0 .4rem; font-size: 1rem }
-p { margin: .5rem 0 }
-.soft { color: var(--soft) }
-.warn { padding: .6rem .9rem; border-radius: 6px; color: var(--warn-ink); background: var(--warn); overflow-wrap: anywhere }
-.scroll { overflow-x: auto }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap }
-th { color: var(--soft); font-size: .88rem; font-weight: 600; vertical-align: bottom }
-th:first-child, td:first-child, .words th, .words td { text-align: left }
-th:first-child, td:first-child { padding-left: 0 }
-code, pre { font: .88em/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace }
-pre { margin: 0; padding: .8rem 1rem; border-radius: 6px; background: var(--card); white-space: pre-wrap; overflow-wrap: anywhere }
-figure { margin: 0 }
-figure > svg { display: block; width: 100%; height: auto }
-figcaption { font-weight: 600; overflow-wrap: anywhere }
-figcaption .soft { font-weight: 400 }
-svg * { stroke-linejoin: round }
-svg text { fill: currentColor }
-.det { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: center }
-.det figure { flex: 1 1 22rem; max-width: 36rem }
-.legend { flex: 1 1 12rem; margin: 0; padding: 0; list-style: none; overflow-wrap: anywhere }
-.legend li { margin: .3rem 0 }
-.kinds { margin-bottom: .8rem }
-.sample { width: 34px; height: 10px; margin-right: .6rem; vertical-align: middle }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1.5rem 2rem }
-.cards { columns: 22rem; column-gap: 1.5rem }
-.card { display: inline-block; width: 100%; margin: 0 0 1.2rem; padding: .8rem 1rem; border-radius: 6px; background: var(--card); break-inside: avoid }
-.card h3 { margin-top: 0 }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: 0; font-size: .92em }
-dt { color: var(--soft) }
-dd { margin: 0; overflow-wrap: anywhere }
-@media print { @page { margin: 14mm }
-  body { max-width: none; padding: 0; font-size: 10.5pt } figure, tr, .warn { break-inside: avoid } h2, h3, .kinds { break-after: avoid }
-  .scroll { overflow: visible } th, td { padding: .25rem .4rem; font-size: 9pt; white-space: normal } td:first-child { min-width: 3.4cm }
-  .det figure { max-width: 12cm } .pair { grid-template-columns: 1fr 1fr } .cards { columns: 2; font-size: 9pt }
-  * { print-color-adjust: exact } }
-"""
+VALID = {  # measure: what it is called, its unit in its column valid_…
+    "eer": ("EER", 100), "min_dcf": ("minDCF(0.01)", 1), "loss": ("loss", 1), "accuracy": ("accuracy", 100), "macro_f1": ("macro F1", 100),
+    "uar": ("UAR", 100), "mae": ("mean absolute error", 1), "spearman": ("Spearman correlation", 1),
+}  # fmt: skip
 
 
-def esc(value):
-    """Any value as text of the page."""
-    text = str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
-    return html.escape(text.encode("utf-8", "replace").decode())
+@dataclass
+class Report:
+    """What a page tells of an experiment; all but its name may be missing.
 
-
-def make_page(name, date, commit, systems, measured, rows, settings, opts, command):
-    """-> the text of the page.
-
-    name: of the experiment; date, commit: of the report; systems: [System, …]; measured: their [(scores, labels), …];
-    rows: of train.tsv; settings: model.json, opts: opts.json, command: cmd, each empty where it is not there
+    name: of the experiment; commit: of the code that makes the page; systems: [System, …], scored: a Scored or None for each;
+    worst: of pytorch.report.worst; predictions: [Prediction, …]; clouds: [Cloud, …], left_out: words on embeddings that are not drawn;
+    validations: [Validation, …]; settings: model.json, opts: opts.json, command: cmd
     """
+
+    name: str
+    commit: str = ""
+    systems: list = field(default_factory=list)
+    scored: list = field(default_factory=list)
+    worst: list = field(default_factory=list)
+    predictions: list = field(default_factory=list)
+    clouds: list = field(default_factory=list)
+    left_out: list = field(default_factory=list)
+    training: Training = field(default_factory=lambda: Training([]))
+    validations: list = field(default_factory=list)
+    settings: dict = field(default_factory=dict)
+    opts: dict = field(default_factory=dict)
+    command: str = ""
+
+
+def make_page(report):
+    """-> the text of the page, the same for the same Report on the same machine"""
+    predicted = predictions(report.predictions)
     sections = [
-        _results(systems),
-        _det(systems, measured),
-        _histograms(systems, measured),
-        _training(rows, opts),
-        _what_was_run(date, commit, systems, settings, opts, command),
+        scored.results(report.systems) if report.systems or not report.predictions else None,
+        *predicted,
+        *(scored.pictures(report.systems, report.scored) if report.systems else []),
+        scored.worst(report.worst),
+        embeddings(report.clouds, report.left_out),
+        _training(report.training, report.validations, report.opts),
+        _what_was_run(report),
     ]
+    there = [(re.sub(r"\W+", "-", title.lower()), title, body) for title, body in filter(None, sections)]
+    links = "\n".join(f'<a href="#{ident}">{title}</a>' for ident, title, _ in there)
+    main = "".join(f'<section aria-labelledby="{ident}">\n<h2 id="{ident}">{title}</h2>\n{body}</section>\n' for ident, title, body in there)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{esc(name)} – report</title>
-<style>{STYLE}</style>
+<title>{esc(report.name)} – report</title>
+<style>
+{STYLE.read_text(encoding="utf-8")}</style>
 </head>
 <body>
-<h1>{esc(name)}</h1>
-<p class="soft">{", ".join(_summary(rows, settings))}; report of {esc(date)}</p>
-{"".join(sections)}</body>
+<header>
+<h1>{esc(report.name)}</h1>
+<p class="soft">{", ".join(_summary(report.training, report.settings))}</p>
+<nav aria-label="Sections">
+{links}
+</nav>
+</header>
+<main>
+{main}</main>
+</body>
 </html>
 """
 
 
-def _summary(rows, settings):
+def _summary(training, settings):
     if settings:
-        yield f"{esc(settings.get('model'))} on {esc(settings.get('features', {}).get('feature'))}, {len(settings.get('classes', []))} speakers"
-    yield f"{_number(rows, 'epoch')}, best {best_epoch(rows)}" if rows else "no training here"
+        yield f"{esc(settings.get('model'))} on {esc(settings.get('features', {}).get('feature'))}, {_learnt(settings)}"
+    yield f"{counted(training, 'epoch')}, best {training.best}" if training else "no training here"
 
 
-def _number(items, unit):
-    return f"{len(items)} {unit}{'' if len(items) == 1 else 's'}"
+def _learnt(settings):
+    """What the network was trained to tell, in words."""
+    targets, classes = settings.get("targets") or {"what": "utt2spk"}, settings.get("classes") or []
+    if targets["what"] == "utt2spk":
+        return f"{len(classes)} speakers"
+    return f"{len(classes)} classes of {esc(targets['what'])}" if classes else esc(targets["what"])
 
 
-def _results(systems):
-    if not systems:
-        return "<h2>Results</h2>\n<p>Nothing is scored yet: steps/eer.py writes the figures that stand here.</p>\n"
-    heads = ["system", "EER, %", *(f"minDCF<br>{prior}" for prior in PRIORS), "targets", "non-<br>targets", "epoch", "seed", "trial list"]
-    lines = [f"<tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>"]
-    for number, system in enumerate(systems):
-        facts = system.facts
-        cells = [
-            _sample(number) + esc(system.name),
-            f"<b>{100 * facts['eer']:.2f}</b>",
-            *(f"{facts['min_dcf'][prior]:.4f}" for prior in PRIORS),
-            f"{facts['targets']:,}",
-            f"{facts['nontargets']:,}",
-            "–" if system.epoch is None else esc(system.epoch),
-            "–" if facts.get("seed") is None else esc(facts["seed"]),
-            f"<code>{esc(facts['trials_sha256'][:12])}</code>",
-        ]
-        lines.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    table = "\n".join(lines)
-    return f'<h2>Results</h2>\n{_warning(systems)}<div class="scroll"><table>\n{table}\n</table></div>\n'
+def _training(training, validations, opts):
+    if not training and not any(one.rows for one in validations):
+        return None
+    columns = list(dict.fromkeys(name for rows in (training.rows, *(one.rows for one in validations)) for name in (rows[0] if rows else ())))
+    valid = [(column, *_valid(column)) for column in columns if column.startswith("valid_")]
+    curves = [*CURVES, *((column, f"Validation {name}{', %' if unit == 100 else ''}", unit) for column, name, unit in valid)]
+    figures, drawn = [], set()
+    for number, (column, label, unit) in enumerate(curves):
+        lines = _lines(training, validations, column, unit)
+        if lines:
+            drawn |= {line[0] for line in lines}
+            key = column if number < len(CURVES) else f"valid{number}"
+            figures.append(figure(esc(label), plots.training_curve(lines, training.best, key, f"{esc(label)} over the epochs")))
+    return section("Training", *_training_in_words(training, opts), _names_of_lines(validations, drawn), f'<div class="pair">\n{"".join(figures)}</div>\n')
 
 
-def _warning(systems):
-    groups = same_trials(systems)
-    if len(groups) < 2:
+def _lines(training, validations, column, unit):
+    """-> [(number of the colour, {epoch: value}, best epoch), …] of the training and of the validations that have the column"""
+    sources = [(0, training.rows, training.best), *((number, one.rows, one.best) for number, one in enumerate(validations, 1))]
+    lines = []
+    for number, rows, best in sources:
+        values = {int(row["epoch"]): row.get(column) for row in rows}
+        there = {epoch: unit * value for epoch, value in values.items() if value is not None and math.isfinite(value)}  # epochs need not all be validated
+        if there:
+            lines.append((number, dict(sorted(there.items())), best))
+    return lines
+
+
+def _names_of_lines(validations, drawn):
+    """Which line is whose, where there is more than the training's own."""
+    if not drawn - {0}:
         return ""
-    told = "; ".join(f"{esc(', '.join(names))} on {esc(digest[:12])}" for digest, names in groups.items())
-    return f'<p class="warn"><b>Different trial lists:</b> figures of different lists cannot be compared. {told}.</p>\n'
+    names = {0: "train.tsv", **{number: f"{one.name}, best epoch {one.best}" if one.best else one.name for number, one in enumerate(validations, 1)}}
+    return f'<p class="kinds">{" &emsp; ".join(scored.mark(number) + esc(names[number]) for number in sorted(drawn))}</p>\n'
 
 
-def _sample(number):
-    """The line of a system as the plots draw it."""
-    gaps = f' stroke-dasharray="{" ".join(map(str, plots.dashes(number)))}"' if plots.dashes(number) else ""
-    line = f'<line x1="0" y1="5" x2="34" y2="5" stroke="var(--s{number % plots.COLOURS})" stroke-width="2.5"{gaps}/>'
-    return f'<svg class="sample" viewBox="0 0 34 10" aria-hidden="true">{line}</svg>'
-
-
-def _det(systems, measured):
-    if not systems:
-        return ""
-    names = "\n".join(f"<li>{_sample(number)}{esc(s.name)}, {_rate(s.facts['eer'])}</li>" for number, s in enumerate(systems))
-    note = "Each curve runs through all thresholds; the dot on the diagonal is the EER. Lower left is better."
-    legend = f'<ul class="legend">\n{names}\n<li class="soft">{note}</li>\n</ul>'
-    return f'<h2>Detection error trade-off</h2>\n<div class="det"><figure>{plots.det_curves(measured)}</figure>\n{legend}</div>\n'
-
-
-def _rate(eer):
-    return f"EER {100 * eer:.2f} %" + (" (its curve lies beyond the frame)" if eer in (0, 1) else "")
-
-
-def _histograms(systems, measured):
-    if not systems:
-        return ""
-    from pytorch.metrics import eer
-
-    figures = []
-    for number, (system, (scores, labels)) in enumerate(zip(systems, measured, strict=True)):
-        threshold = eer(scores, labels)[1]
-        picture = plots.score_histograms(scores, labels, threshold, f"scores{number}")
-        caption = f'{esc(system.name)} <span class="soft">– EER threshold {threshold:.4g}</span>'
-        figures.append(f"<figure><figcaption>{caption}</figcaption>{picture}</figure>\n")
-    kinds = f"{_sample(0)}target &emsp; {_sample(1)}non-target &emsp; <span class='soft'>upright line: threshold of the EER</span>"
-    return f'<h2>Scores</h2>\n<p class="kinds">{kinds}</p>\n<div class="pair">\n{"".join(figures)}</div>\n'
-
-
-def _training(rows, opts):
-    if not rows:
-        return ""
-    best, epochs = best_epoch(rows), [int(row["epoch"]) for row in rows]
-    figures = []
-    for column, label, unit in CURVES:
-        values = [None if row[column] is None else unit * row[column] for row in rows]
-        if any(value is not None for value in values):
-            picture = plots.training_curve(epochs, values, best, column, f"{label} over the epochs")
-            figures.append(f"<figure><figcaption>{label}</figcaption>{picture}</figure>\n")
-    eer = rows[epochs.index(best)]["valid_eer"]
-    told = [f"{_number(rows, 'epoch')} in {clock(sum(row['seconds'] or 0 for row in rows))}"]
-    told.append(f"best epoch {best} with a validation EER of {100 * eer:.2f} %" if eer is not None else "no validation, so the last epoch counts as the best")
-    warnings = []
+def _training_in_words(training, opts):
+    if not training:
+        yield "<p>No train.tsv here; the curves are of validations.</p>\n"
+        return
+    rows = training.rows
+    told = [f"{counted(rows, 'epoch')} in {clock(sum(row.get('seconds') or 0 for row in rows))}", _best_in_words(training)]
+    yield f"<p>{'; '.join(told)}. The upright line marks the best epoch.</p>\n"
     if (asked := opts.get("options", {}).get("epochs", 0)) > len(rows):
-        warnings.append(f"<b>Not finished:</b> {len(rows)} of {asked} epochs.")
-    if skipped := int(sum(row["skipped"] or 0 for row in rows)):
-        warnings.append(f"<b>Skipped:</b> {_number(range(skipped), 'step')} whose loss or gradient was not finite.")
-    warned = "".join(f'<p class="warn">{text}</p>\n' for text in warnings)
-    head = f"<h2>Training</h2>\n<p>{'; '.join(told)}. The upright line marks the best epoch.</p>\n{warned}"
-    return f'{head}<div class="pair">\n{"".join(figures)}</div>\n'
+        yield warning(f"<b>Not finished:</b> {len(rows)} of {asked} epochs.")
+    if skipped := int(sum(row.get("skipped") or 0 for row in rows)):
+        yield warning(f"<b>Skipped:</b> {counted(skipped, 'step')} whose loss or gradient was not finite.")
 
 
-def _what_was_run(date, commit, systems, settings, opts, command):
-    parts = ["<h2>What was run</h2>\n"]
-    if command:
-        parts.append(f"<p>The training:</p>\n<pre>{esc(command)}</pre>\n")
+def _best_in_words(training):
+    value = next(row for row in training.rows if row["epoch"] == training.best).get(training.chosen_by)
+    if value is None:
+        return "no validation, so the last epoch counts as the best"
+    name, unit = _valid(training.chosen_by)
+    return f"best epoch {training.best} with a validation {name} of {f'{100 * value:.2f} %' if unit == 100 else f'{value:.4g}'}"
+
+
+def _valid(column):
+    """What the figure in a column valid_… is called, and its unit."""
+    name = column.removeprefix("valid_")
+    return VALID.get(name, (name, 1))
+
+
+def _what_was_run(report):
+    settings, opts, parts = report.settings, report.opts, []
+    if report.command:
+        parts.append(f"<p>The training:</p>\n<pre>{esc(report.command)}</pre>\n")
+    rows = report.training.rows
+    trained = {"commit": opts.get("commit"), "python": opts.get("python"), "torch": opts.get("torch")} if opts else {}
+    if rows:
+        trained |= {"time": clock(sum(row.get("seconds") or 0 for row in rows))}
     machine = {
-        "date": date,
-        "commit": commit,
+        "commit": report.commit,
         "platform": platform.platform(),
         "CPUs": os.cpu_count(),
         "python": platform.python_version(),
         "torch": _version("torch"),
     }
     cards = [
-        _card("Training", {"commit": opts.get("commit"), "python": opts.get("python")} if opts else {}),
+        _card("Training", trained),
         _card("Network", _network(settings)),
         _card("Features", settings.get("features", {})),
         _card("Options", opts.get("options", {})),
         _card("This report", machine),
     ]
     parts.append(f'<div class="cards" style="margin-top: 1.2rem">\n{"".join(cards)}</div>\n')
-    if systems:
-        parts.append(_sources(systems))
+    parts.append(scored.sources(report.systems))
+    if measured := [[esc(one.name), *map(esc, (one.json, one.facts["found"], one.facts["wanted"], one.facts.get("commit")))] for one in report.predictions]:
+        parts.append(f"<h3>Where the predictions come from</h3>\n{table(['predictions', 'figures', 'predicted', 'true', 'commit'], measured, 'words')}")
     if inputs := opts.get("inputs"):
-        hashes = "\n".join(f"<tr><td>{esc(name)}</td><td><code>{esc(digest)}</code></td></tr>" for name, digest in inputs.items())
-        parts.append(f'<h3>Data of the training, SHA-256</h3>\n<div class="scroll"><table class="words">\n{hashes}\n</table></div>\n')
-    return "".join(parts)
+        hashes = [[esc(name), f"<code>{esc(digest)}</code>"] for name, digest in inputs.items()]
+        parts.append(f"<h3>Data of the training</h3>\n{table(['table', 'SHA-256'], hashes, 'words')}")
+    return section("What was run", *parts)
 
 
 def _network(settings):
     if not settings:
         return {}
-    loss = " ".join(f"{key}={value}" if key != "name" else str(value) for key, value in settings.get("loss", {}).items())
+    loss = " ".join(f"{key}={value}" if key != "name" else str(value) for key, value in (settings.get("loss") or {}).items())
     first = {"model": settings.get("model"), **settings.get("args", {})}
     return {**first, "feat_dim": settings.get("feat_dim"), "cmn": settings.get("cmn"), "voiced": settings.get("voiced"), "loss": loss}
 
@@ -240,13 +212,6 @@ def _card(title, facts):
         return ""
     lines = "\n".join(f"<dt>{esc(name)}</dt><dd>{esc(value)}</dd>" for name, value in facts.items())
     return f'<section class="card"><h3>{title}</h3>\n<dl>\n{lines}\n</dl></section>\n'
-
-
-def _sources(systems):
-    cells = [(s.name, s.json, s.facts["scores"], s.facts["trials"], s.facts.get("commit")) for s in systems]
-    rows = "\n".join(f"<tr>{''.join(f'<td>{esc(cell)}</td>' for cell in row)}</tr>" for row in cells)
-    heads = "".join(f"<th>{head}</th>" for head in ("system", "figures", "scores", "trials", "commit"))
-    return f'<h3>Where the results come from</h3>\n<div class="scroll"><table class="words">\n<tr>{heads}</tr>\n{rows}\n</table></div>\n'
 
 
 def _version(package):

@@ -4,9 +4,11 @@ from pytorch.experiment import load_tensors, save_tensors
 from pytorch.program import Fail
 
 
-def save_state(path, network, optimizer, progress):
-    """network: an nn.Module of model and loss; progress: a JSON value (epoch, step, sums, rows of train.tsv, …)."""
+def save_state(path, network, optimizer, progress, average=None):
+    """network: an nn.Module of model and loss; progress: a JSON value (epoch, step, sums, rows of train.tsv, …); average: a model that follows, or None"""
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
     plain = {}
     for number, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
@@ -17,10 +19,12 @@ def save_state(path, network, optimizer, progress):
     save_tensors(path, tensors, {"progress": progress, "optimizer": plain})
 
 
-def load_state(path, network, optimizer):
-    """Put the state back into network and optimizer -> progress"""
+def load_state(path, network, optimizer, average=None):
+    """Put the state back into network, optimizer and average -> progress"""
     tensors, metadata = load_tensors(path)
     try:
+        if average is not None:
+            average.load_state_dict(_below("average.", tensors))
         return _put_back(tensors, metadata, network, optimizer)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
@@ -28,10 +32,14 @@ def load_state(path, network, optimizer):
 
 
 def _put_back(tensors, metadata, network, optimizer):
-    network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")})
+    network.load_state_dict(_below("network.", tensors))
     state = {}
-    for key, value in [*metadata["optimizer"].items(), *((name[10:], tensor) for name, tensor in tensors.items() if name.startswith("optimizer."))]:
+    for key, value in [*metadata["optimizer"].items(), *_below("optimizer.", tensors).items()]:
         number, _, name = key.partition(".")
         state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return metadata["progress"]
+
+
+def _below(prefix, tensors):
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -9,227 +9,235 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from pytorch.device import autocast
 from pytorch.experiment import best_epoch, save_tensors
-from pytorch.features.cmvn import subtract_mean
-from pytorch.files import whole_file
 from pytorch.losses.base import Stage
 from pytorch.program import Fail, Terminated
-from pytorch.progress import clock
 from pytorch.training.batches import load_batches
 from pytorch.training.checkpoint import load_state, save_state
-from pytorch.training.optimizers import build_optimizer, clip_gradients, gradient_numbers, take_step
-from pytorch.training.schedule import lr_share, margin_share, one_cycle_share
+from pytorch.training.log import Log, figures_of
+from pytorch.training.optimizers import gradient_numbers
+from pytorch.training.schedule import lr_at, margin_share, validations_since_best
+from pytorch.training.step import BAD_IN_A_ROW, SEEN, SKIPPED, News
+from pytorch.training.validation import MEASURES
+from pytorch.training.weights import average_epochs, freeze
 
-COLUMNS = ("epoch", "step", "loss", "accuracy", "lr", "margin_share", "valid_eer", "skipped", "utts_per_sec", "data_wait", "seconds")
+SHOWN_EVERY = 15  # seconds between the lines of an epoch under way
 
 
 @dataclass
 class Progress:
-    """Where a training stands; saved with its state. The sums are of the epoch under way."""
+    """Where a training stands; saved with its state. What is not of the rows is of the epoch under way."""
 
     epoch: int = 1
     step: int = 0  # steps done in this epoch
-    loss: float = 0.0
-    correct: int = 0
-    seen: int = 0
-    skipped: int = 0
+    totals: list = field(default_factory=lambda: [0.0] * 5)  # see step.py
     seconds: float = 0.0
-    waited: float = 0.0
-    bad_in_a_row: int = 0
+    waited: float = 0.0  # of the seconds, for data
+    audio_sec: float = 0.0  # length of what was seen
     lr: float = 0.0  # of the last step
     margin_share: float = 0.0
     rows: list = field(default_factory=list)  # of train.tsv, one for each finished epoch
 
 
-class Network(nn.Module):
-    """Model and loss as one module: their state is saved, moved and optimised together."""
+def train(folder, update, batches, validation, options):
+    """Train by `update` (an Update) on `batches` (a Batches) into the experiment `folder`; goes on from state/ where one is there.
 
-    def __init__(self, model, loss):
-        super().__init__()
-        self.model, self.loss = model, loss
-
-    def forward(self, x, targets, stage):
-        return self.loss(self.model(x), targets, stage)
-
-
-def train(folder, network, crops, validation, options, device):
-    """Train `network` on `crops` (a Crops) into the experiment `folder`; goes on from state/ where one is there.
-
-    validation: a Validation or None; options: the parsed options of steps/train.py
-    Writes epoch-NNN.safetensors, train.tsv, tensorboard/ after each epoch, `best` and `final` at the end. Returns the rows of train.tsv.
+    validation: a Validation or None; options: those of steps/train.py. Of several processes the first writes.
+    Writes epoch-NNN.safetensors, train.tsv, tensorboard/ after each epoch, average.safetensors, `best` and `final` at the end. Returns the rows of train.tsv.
     """
-    from torch.utils.tensorboard import SummaryWriter
-
     folder, state = Path(folder), Path(folder) / "state" / "state.safetensors"
-    network = network.to(device).train()
-    optimizer = build_optimizer(options.optimizer, network.parameters(), options.lr, options.weight_decay, options.momentum)
+    network, optimizer, average, device, processes = update.network, update.optimizer, update.average, update.device, update.processes
+    followed = average.model if average else network.model  # what is kept and validated
     progress = Progress()
-    if state.exists():
-        progress = Progress(**load_state(state, network, optimizer))
-        print(f"going on after epoch {progress.epoch - 1}, step {progress.step}", flush=True)
-    steps = crops.steps_per_epoch
+    if any(processes.of_first([state.exists()])):
+        progress = Progress(**load_state(state, network, optimizer, followed if average else None))
+        if processes.of_first([progress.epoch, progress.step]) != [progress.epoch, progress.step]:
+            raise Fail(f"{state}: process {processes.rank + 1} of {processes.world} reads an older one than the first; start it again")
+        if processes.first:
+            print(f"going on after epoch {progress.epoch - 1}, step {progress.step}", flush=True)
+    update.totals.copy_(torch.tensor(progress.totals if processes.first else [0.0] * SKIPPED + progress.totals[SKIPPED:]))
+    sampler = batches.sampler
+    steps = sampler.steps_per_epoch
     total = options.epochs * steps
     done = (progress.epoch - 1) * steps + progress.step
-    stop = _StopSignal()  # before the readers start, who would take a handler that raises with them
-    batches = iter(load_batches(crops, [(n // steps + 1, n % steps) for n in range(done, total)], options.num_workers, device))
-    board = SummaryWriter(folder / "tensorboard", purge_step=progress.epoch)
-    buffers = list(network.buffers())
-    kept = [buffer.clone() for buffer in buffers]
-    started, shown = time.monotonic(), time.monotonic()
+    stop = StopSignal()  # before the readers start, who would take a handler that raises with them
+    coming = iter(load_batches(batches, ((n // steps + 1, n % steps) for n in range(done, total)), options.num_workers, device))
+    log = Log(folder, network.loss.measure, options.epochs, progress.epoch) if processes.first else None
+    news = News(device)
+    started = shown = saved = time.monotonic()
+    saved_at = shown_at = (0, 0)  # the steps by which the state was saved, a line shown: what was asked for before has been done
 
-    while progress.epoch <= options.epochs:
+    def sums():
+        """Of all processes; each has counted the same steps as skipped"""
+        return processes.sum(update.totals).tolist()[:SKIPPED] + update.totals.tolist()[SKIPPED:]
+
+    def save():
+        progress.totals = sums()
+        if processes.first:
+            save_state(state, network, optimizer, vars(progress), followed if average else None)
+            update.totals.copy_(torch.tensor(progress.totals))
+        else:
+            update.totals[:SKIPPED] = 0  # they are with the first from now on
+
+    def hear(told):
+        """Act on what became known of earlier steps; all processes hear the same at the same step."""
+        nonlocal saved, shown, saved_at, shown_at
+        for place, bad_in_a_row, stopping, saving, showing in told:
+            if bad_in_a_row:
+                tell_of_bad(folder, batches, place, bad_in_a_row, options.max_bad_steps, network, processes)
+            if stopping:
+                save()
+                if processes.first:
+                    print(f"stopped in epoch {progress.epoch} after step {progress.step}; started again, it goes on from there", file=sys.stderr, flush=True)
+                raise Terminated
+            if saving and place > saved_at:
+                save()
+                saved, saved_at = time.monotonic(), (progress.epoch, progress.step - 1)
+            if showing and place > shown_at:
+                totals = sums()
+                shown, shown_at = time.monotonic(), (progress.epoch, progress.step - 1)
+                if log:
+                    log.line(progress, totals, steps, (shown - started) * (total - global_step - 1) / (global_step + 1 - done))
+
+    while progress.epoch <= options.epochs and not (options.early_stop and has_stalled(progress.rows, validation, options.early_stop)):
         epoch_started = time.monotonic() - progress.seconds
         while progress.step < steps:
-            asked = time.monotonic()
+            asked_at = time.monotonic()
             try:
-                x, targets, utts = next(batches)
+                x, targets, _ = next(coming)
             except RuntimeError:
                 if not stop.asked:
                     raise
-                _stop(state, network, optimizer, progress)  # the readers were ended by the same signal
-            progress.waited += time.monotonic() - asked
-            x, targets = x.to(device, non_blocking=True), targets.to(device, non_blocking=True)
-            if options.cmn == "mean":
-                x = subtract_mean(x)
+                # the readers were ended by the same signal; other processes may wait for this one at the step
+                coming = iter(load_batches(batches, ((progress.epoch, step) for step in range(progress.step, steps)), 0, device))
+                x, targets, _ = next(coming)
+            progress.waited += time.monotonic() - asked_at
 
             global_step = (progress.epoch - 1) * steps + progress.step
-            progress.lr = options.lr * _lr_share(options, global_step, total)
-            for group in optimizer.param_groups:
-                group["lr"] = progress.lr
-            progress.margin_share = margin_share(global_step / steps, options.margin_warmup_epochs)
-            torch.manual_seed(zlib.crc32(f"{options.seed} {global_step}".encode()))  # dropout and the like depend on seed and step alone
-
-            for copy, buffer in zip(kept, buffers, strict=True):  # running statistics, which a step that is skipped must not touch
-                copy.copy_(buffer)
-            with autocast(device, options.precision):
-                loss, right = network(x, targets, Stage(progress.margin_share, global_step, options.seed))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = clip_gradients(network.parameters(), options.clip_grad or float("inf"))
-            if torch.isfinite(loss) & torch.isfinite(norm):
-                take_step(optimizer)
-                progress.loss += loss.item() * len(targets)
-                progress.correct += int(right.sum())
-                progress.seen += len(targets)
-                progress.bad_in_a_row = 0
-            else:
-                for copy, buffer in zip(kept, buffers, strict=True):
-                    buffer.copy_(copy)
-                _count_bad(progress, options.max_bad_steps, [crops.frames.utts[index] for index in utts], network, loss)
+            progress.lr = options.lr * lr_at(options, global_step, total, steps, plateau_values(progress.rows, validation))
+            progress.margin_share = margin_share(global_step / steps, options.margin_warmup_epochs, options.margin_start_epoch, options.margin_shape)
+            # dropout and the like depend on seed, step and process alone
+            torch.manual_seed(zlib.crc32(f"{options.seed} {global_step}{f' {processes.rank}' * (processes.rank > 0)}".encode()))
+            now = time.monotonic()
+            asked = (float(bool(stop.asked)), float(0 < options.save_minutes * 60 < now - saved), float(now - shown > SHOWN_EVERY))
+            examples = sampler.batch_size // sampler.chunks
+            verdict = update(x, targets, examples, progress.lr, Stage(progress.margin_share, global_step, options.seed), asked)
             progress.step += 1
+            progress.audio_sec += x.shape[1] * batches.source.sec_per_unit * sampler.batch_size
             progress.seconds = time.monotonic() - epoch_started
+            hear(news.of((progress.epoch, progress.step - 1), verdict, asked))
 
-            if stop.asked:
-                _stop(state, network, optimizer, progress)
-            if time.monotonic() - shown > 15:
-                left = (time.monotonic() - started) * (total - global_step - 1) / (global_step + 1 - done)
-                loss_so_far = progress.loss / max(1, progress.seen)
-                print(f"  epoch {progress.epoch}, step {progress.step} of {steps}, loss {loss_so_far:.3f}, {clock(left)} left", flush=True)
-                shown = time.monotonic()
-
-        _check_sound(network, progress)
-        if validation:  # it may take longer than one who stops us waits
-            save_state(state, network, optimizer, vars(progress))
-        row = _row(progress)
-        row["valid_eer"] = validation.eer(network.model, device) if validation else None
+        hear(news.rest())
+        totals = sums()
+        check_sound(network, progress, totals[SEEN])
+        validated = validation and (progress.epoch % options.validate_every == 0 or progress.epoch == options.epochs)
+        if validated:  # it may take longer than one who stops us waits
+            save()
+        row = {"epoch": progress.epoch, "step": progress.step, **figures_of(progress, totals, network.loss.measure, device)}
+        row |= dict.fromkeys(validation.columns) if validation else {}
+        if validated:
+            figures = validation.measure(followed_network(network, followed), update.front, device)
+            row |= dict(zip(figures, processes.of_first(list(figures.values())), strict=True))  # other machines may round otherwise
+            network.train()
+            freeze(network.model, options.freeze)
         progress.rows.append(row)
-        _report(row, options.epochs, board, (time.monotonic() - started) * (total - progress.epoch * steps) / max(1, progress.epoch * steps - done))
-        save_tensors(folder / f"epoch-{progress.epoch:03d}.safetensors", {f"model.{name}": tensor for name, tensor in network.model.state_dict().items()})
-        _write_tsv(folder / "train.tsv", progress.rows)
-        progress = Progress(epoch=progress.epoch + 1, rows=progress.rows, bad_in_a_row=progress.bad_in_a_row)
-        save_state(state, network, optimizer, vars(progress))
-        _drop_old_epochs(folder, progress.rows, options.keep_last)
-        shown = time.monotonic()
+        if log:
+            log.epoch(progress.rows, (time.monotonic() - started) * (total - progress.epoch * steps) / max(1, progress.epoch * steps - done))
+            save_weights(folder / f"epoch-{progress.epoch:03d}.safetensors", followed, network.loss)
+        progress = Progress(epoch=progress.epoch + 1, totals=[0.0] * BAD_IN_A_ROW + totals[BAD_IN_A_ROW:], rows=progress.rows)
+        update.totals.copy_(torch.tensor(progress.totals))
+        save()
+        saved = shown = time.monotonic()
+        if log:
+            drop_old_epochs(folder, progress.rows, best_of(progress.rows, validation), options.keep_last)
 
-    board.close()
-    _write_number(folder / "best", best_epoch(progress.rows))
-    _write_number(folder / "final", options.epochs)
+    if log:
+        if progress.epoch <= options.epochs:
+            print(f"{options.early_stop} validations without a better {validation.select}: the training ends after epoch {progress.epoch - 1}", flush=True)
+        log.close()
+        if options.average_last:
+            write_average(folder, progress.rows, options.average_last)
+        log.number("best", best_of(progress.rows, validation))
+        log.number("final", progress.epoch - 1)
     return progress.rows
 
 
-def _lr_share(options, step, total):
-    if options.schedule == "one-cycle":
-        return one_cycle_share(step, total, options.pct_start, options.div_factor, options.final_div_factor)
-    return lr_share(options.schedule, step, total, options.warmup_steps, options.final_lr_share)
+def selected(rows, validation):
+    """The figures that choose the best epoch, turned so that less is better; None of epochs without"""
+    sign = 1 if MEASURES[validation.select] == "lower" else -1
+    values = [row[f"valid_{validation.select}"] for row in rows]
+    return [None if value is None else sign * value for value in values]
 
 
-def _stop(state, network, optimizer, progress):
-    save_state(state, network, optimizer, vars(progress))
-    print(f"stopped in epoch {progress.epoch} after step {progress.step}; started again, it goes on from there", file=sys.stderr, flush=True)
-    raise Terminated
+def has_stalled(rows, validation, patience):
+    """Whether the last `patience` validations brought nothing better, for --early-stop"""
+    return validations_since_best([value for value in selected(rows, validation) if value is not None]) >= patience
 
 
-def _row(progress):
-    seen, seconds = progress.seen, max(1e-9, progress.seconds)
-    values = (progress.loss / seen, progress.correct / seen, progress.lr, progress.margin_share, None, progress.skipped)
-    return dict(zip(COLUMNS, (progress.epoch, progress.step, *values, progress.seen / seconds, progress.waited / seconds, seconds), strict=True))
+def plateau_values(rows, validation):
+    """What --schedule plateau judges by: the validations so far, without any the loss of each epoch"""
+    values = selected(rows, validation) if validation else [row["loss"] for row in rows]
+    return [value for value in values if value is not None]
 
 
-def _report(row, epochs, board, left):
-    valid = "" if row["valid_eer"] is None else f", valid EER {100 * row['valid_eer']:.2f} %"
-    skipped = f", {row['skipped']} steps skipped" if row["skipped"] else ""
-    print(
-        f"epoch {row['epoch']} of {epochs}: loss {row['loss']:.4f}, accuracy {100 * row['accuracy']:.1f} %, lr {row['lr']:.2e}{valid}{skipped}, "
-        f"{row['utts_per_sec']:.0f} utts/s, data wait {100 * row['data_wait']:.0f} %, {clock(left)} left",
-        flush=True,
-    )
-    for name in COLUMNS[2:]:
-        if row[name] is not None:
-            board.add_scalar(f"train/{name}" if name != "valid_eer" else "valid/eer", row[name], row["epoch"])
-    board.flush()
+def best_of(rows, validation):
+    return best_epoch(rows, f"valid_{validation.select}", MEASURES[validation.select]) if validation else best_epoch(rows)
 
 
-def _write_tsv(path, rows):
-    def cell(value):
-        return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-
-    with whole_file(path) as file:
-        file.write("\t".join(COLUMNS) + "\n")
-        for row in rows:
-            file.write("\t".join(cell(row[name]) for name in COLUMNS) + "\n")
+def followed_network(network, followed):
+    """The network with the running average of the model in its place, where there is one"""
+    return network if followed is network.model else type(network)(followed, network.loss)
 
 
-def _write_number(path, number):
-    with whole_file(path) as file:
-        file.write(f"{number}\n")
+def save_weights(path, model, loss):
+    tensors = {f"{part}.{name}": tensor for part, module in (("model", model), ("loss", loss)) for name, tensor in module.state_dict().items()}
+    save_tensors(path, tensors)
 
 
-def _drop_old_epochs(folder, rows, keep_last):
+def write_average(folder, rows, last):
+    epochs = [row["epoch"] for row in rows][-last:]
+    save_tensors(folder / "average.safetensors", average_epochs([folder / f"epoch-{epoch:03d}.safetensors" for epoch in epochs]))
+    print(f"average of epochs {epochs[0]} to {epochs[-1]}: average.safetensors, --epoch average", flush=True)
+
+
+def drop_old_epochs(folder, rows, best, keep_last):
     """Remove weights beyond the last `keep_last` epochs (0: keep all), never the best."""
     if keep_last:
-        best = best_epoch(rows)
         for row in rows[:-keep_last]:
             if row["epoch"] != best:
                 (folder / f"epoch-{row['epoch']:03d}.safetensors").unlink(missing_ok=True)
 
 
-def _count_bad(progress, limit, utts, network, loss):
-    """A loss or gradient that is not finite: the step is skipped; `limit` in a row end the training with the names one needs."""
-    progress.skipped += 1
-    progress.bad_in_a_row += 1
-    if progress.bad_in_a_row >= limit:
+def tell_of_bad(folder, batches, place, bad_in_a_row, limit, network, processes):
+    """A step's loss or gradient was not finite and it was skipped: its batch is kept; `limit` in a row end the training with the names one needs."""
+    x, targets, indices = batches[place]
+    utts = sorted({batches.source.utts[index] for index in batches.sampler.draw(*place)[0].tolist()})  # of all processes
+    held = ", ".join(utts[:5]) + (", …" if len(utts) > 5 else "")
+    kept = folder / "bad" / f"epoch-{place[0]:03d}-step-{place[1] + 1:05d}.rank-{processes.rank}.safetensors"
+    save_tensors(kept, {"x": x, "targets": targets}, {"utterances": [batches.source.utts[index] for index in indices.tolist()]})
+    if processes.first:
+        print(f"epoch {place[0]}, step {place[1] + 1}: loss or gradient not finite, step skipped; it held {held}; kept in {kept}", file=sys.stderr, flush=True)
+    if bad_in_a_row >= limit:
         gradients = {name: gradient_numbers(weight) for name, weight in network.named_parameters() if weight.grad is not None}
         broken = next((name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()), "none")
         raise Fail(
-            f"{limit} steps in a row with a loss or gradient that is not finite (loss {loss.item():.3g}, first such gradient: {broken}); the last batch "
-            f"held {', '.join(sorted(set(utts))[:5])}, …; look at these recordings, or lower --lr; the last good epoch is kept"
+            f"{limit} steps in a row with a loss or gradient that is not finite (first such gradient: {broken}); the last batch held {held}; "
+            f"look at these recordings, or lower --lr; the last good epoch is kept"
         )
 
 
-def _check_sound(network, progress):
+def check_sound(network, progress, seen):
     """Fail rather than keep the weights of an epoch that came to nothing."""
     remedy = "lower --lr, or look at the features; the epochs before are kept"
-    if not progress.seen:
+    if not seen:
         raise Fail(f"epoch {progress.epoch}: none of its {progress.step} steps had a finite loss and gradient: {remedy}")
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise Fail(f"epoch {progress.epoch}: the values of {name} are not finite any more: {remedy}")
 
 
-class _StopSignal:
+class StopSignal:
     """SIGTERM, SIGHUP and Ctrl-C ask the loop to save its state after the step under way; a later one ends the program at once."""
 
     def __init__(self):

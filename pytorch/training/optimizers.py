@@ -43,17 +43,27 @@ def gradient_numbers(weight):
     return weight.grad.values() if weight.grad.is_sparse else weight.grad
 
 
-def take_step(optimizer):
-    """optimizer.step(), where weights with a sparse gradient (heads that saw a sample of their classes) have only the rows of this gradient updated.
+def take_step(optimizer, good=None):
+    """optimizer.step(), unless `good` is false; good: () bool tensor, nobody waits for it on a card but RMSprop, which torch has not fused.
 
-    A row is updated as the optimiser would update it alone, were the steps that sampled it all there are: decay, momentum and Adam's correction for
-    the first steps count these. The state lies where torch's does, `step` with one count for each row, so that it is saved and loaded as torch's is.
+    Weights with a sparse gradient (heads that saw a sample of their classes) have only the rows of this gradient updated. A row is updated as the
+    optimiser would update it alone, were the steps that sampled it all there are: decay, momentum and Adam's correction for the first steps count
+    these. The state lies where torch's does, `step` with one count for each row, so that it is saved and loaded as torch's is.
     """
+    if good is None:
+        good = torch.ones((), dtype=torch.bool, device=optimizer.param_groups[0]["params"][0].device)
     for group in optimizer.param_groups:
         for weight in group["params"]:
             if weight.grad is not None and weight.grad.is_sparse:
-                _update_rows(optimizer, group, weight)
+                _update_rows(optimizer, group, weight, good)
                 weight.grad = None
+            elif weight.grad is not None and group.get("momentum") and isinstance(optimizer, torch.optim.SGD) and not optimizer.state[weight]:
+                optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)  # torch's own would be unset memory were the first step a bad one
+    if isinstance(optimizer, torch.optim.RMSprop):
+        if good:
+            optimizer.step()
+        return
+    optimizer.found_inf = (~good).float()  # how torch's GradScaler tells a fused optimiser to leave a step out
     optimizer.step()
 
 
@@ -69,7 +79,9 @@ BLOCK = 1 << 17  # numbers at a time, which stay in the processor's cache over t
 
 
 @torch.no_grad()
-def _update_rows(optimizer, group, weight):
+def _update_rows(optimizer, group, weight, good):
+    if weight.device.type == "cpu" and not good:
+        return
     values, rows = gradient_numbers(weight), weight.grad.indices()[0]
     state = optimizer.state[weight]
     if not state:
@@ -79,12 +91,12 @@ def _update_rows(optimizer, group, weight):
     size = max(1, BLOCK // weight.shape[1]) if weight.device.type == "cpu" else len(rows)
     for index, change in zip(rows.split(size), values.split(size), strict=True):
         own = {name: tensor.index_select(0, index) for name, tensor in state.items()}
+        own["weight"] = weight.index_select(0, index)
+        before = {name: tensor.clone() for name, tensor in own.items()} if weight.is_cuda else {}
         own["step"] += 1
-        value = weight.index_select(0, index)
-        update(value, change, own, group)
-        weight.index_copy_(0, index, value)
+        update(own["weight"], change, own, group)
         for name, tensor in own.items():
-            state[name].index_copy_(0, index, tensor)
+            (weight if name == "weight" else state[name]).index_copy_(0, index, torch.where(good, tensor, before[name]) if before else tensor)
 
 
 def _moments(optimizer, group):
@@ -128,8 +140,10 @@ def _rmsprop(value, change, own, group):
 def parts_of_batch(x, targets, parts):
     """A batch in `parts` parts, for gradient accumulation -> (x, targets, share) of each: losses times their shares add up to the mean loss of the batch.
 
-    That holds for losses that are means over examples; batch normalisation, weighted means and losses over pairs see each part by itself.
+    x: (chunks * B, …); targets: (B, …). That holds for losses that are means over examples; batch normalisation, weighted means and losses over pairs
+    see each part by itself.
     """
-    for part, wanted in zip(x.tensor_split(parts), targets.tensor_split(parts), strict=True):
+    chunks = len(x) // len(targets)
+    for part, wanted in zip(x.unflatten(0, (-1, chunks)).tensor_split(parts), targets.tensor_split(parts), strict=True):
         if len(part):
-            yield part, wanted, len(part) / len(x)
+            yield part.flatten(0, 1), wanted, len(part) / len(targets)

@@ -3,6 +3,21 @@
 import math
 
 
+def lr_at(options, step, total, steps_per_epoch, values):
+    """The learning rate at a step (0-based) of `total` as a share of --lr, by the options of steps/train.py.
+
+    values: what a plateau is judged by, so far, the lower the better
+    """
+    if options.schedule == "one-cycle":
+        return one_cycle_share(step, total, options.pct_start, options.div_factor, options.final_div_factor)
+    warm = min(1.0, (step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
+    if options.schedule == "cyclic":
+        return warm * cyclic_share(step, options.cycle_epochs * steps_per_epoch, options.final_lr_share, options.cycle_decay)
+    if options.schedule == "plateau":
+        return warm * plateau_share(values, options.patience, options.lr_factor)
+    return lr_share(options.schedule, step, total, options.warmup_steps, options.final_lr_share)
+
+
 def lr_share(schedule, step, total, warmup, final_share):
     """The learning rate at a step (0-based) as a share of its peak: linear warm-up, then `schedule` down to final_share at the last step."""
     if step < warmup:

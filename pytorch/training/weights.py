@@ -1,7 +1,9 @@
-"""Weights as a whole: which stand still, their running average, the average of several epochs."""
+"""Weights and running statistics as a whole: which stand still, what is put back after a bad step, running averages, averages of epochs."""
+
+import copy
 
 import safetensors.torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+import torch
 
 from pytorch.program import Fail
 
@@ -18,12 +20,58 @@ def freeze(network, names):
         network.get_submodule(name).requires_grad_(False).eval()
 
 
-def running_average(model, decay):
-    """A module whose .module follows `model`: after each step, .update_parameters(model) makes it decay * itself + (1 - decay) * model.
+class Buffers:
+    """The buffers of a network (running statistics): kept before a step, put back after a bad one.
 
-    The first update copies. Its state_dict() is what a resumed training needs.
+    They become views of one tensor for each type, so that either takes an operation or two and nobody waits for a card to say whether the step was good.
     """
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+    def __init__(self, network):
+        places = {}  # of each buffer: the modules and names that have it
+        for module in network.modules():
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    places.setdefault(id(buffer), (buffer, []))[1].append((module, name))
+        self._now = []
+        for dtype in sorted({buffer.dtype for buffer, _ in places.values()}, key=str):
+            of_type = [(buffer, owners) for buffer, owners in places.values() if buffer.dtype == dtype]
+            flat = torch.cat([buffer.flatten() for buffer, _ in of_type])
+            for part, (buffer, owners) in zip(flat.split([buffer.numel() for buffer, _ in of_type]), of_type, strict=True):
+                for module, name in owners:
+                    module._buffers[name] = part.view(buffer.shape)
+            self._now.append(flat)
+        self._kept = [flat.clone() for flat in self._now]
+
+    def keep(self):
+        for kept, flat in zip(self._kept, self._now, strict=True):
+            kept.copy_(flat)
+
+    def restore_unless(self, good):
+        """good: () bool tensor on the buffers' device"""
+        for kept, flat in zip(self._kept, self._now, strict=True):
+            torch.where(good, flat, kept, out=flat)
+
+
+class RunningAverage:
+    """A copy of a model that follows it (EMA): after step t it is d * itself + (1 - d) * model, d = min(decay, (1 + t) / (10 + t)).
+
+    The first steps count for more so that the initial weights are soon forgotten. Running statistics are averaged too, whole numbers taken over.
+    Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992; d as in TensorFlow's ExponentialMovingAverage.
+    """
+
+    def __init__(self, model, decay):
+        self.model, self.decay = copy.deepcopy(model).eval().requires_grad_(False), decay
+
+    @torch.no_grad()
+    def follow(self, model, step, good):
+        """step: updates done before this one; good: () bool tensor, False where the step was skipped"""
+        own, others = list(self.model.state_dict().values()), list(model.state_dict().values())
+        real = [place for place, tensor in enumerate(own) if tensor.is_floating_point()]
+        gaps = torch._foreach_sub([others[place] for place in real], [own[place] for place in real])
+        torch._foreach_mul_(gaps, good * (1 - min(self.decay, (1 + step) / (10 + step))))
+        torch._foreach_add_([own[place] for place in real], gaps)
+        for place in set(range(len(own))) - set(real):
+            own[place].copy_(others[place])
 
 
 def average_epochs(paths):
