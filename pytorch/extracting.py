@@ -5,9 +5,10 @@ from pathlib import Path
 
 from pytorch.data.data_dir import write_table
 from pytorch.data.recordings import add_audio_options
+from pytorch.files import need_file, read_json
 from pytorch.jobs import add_job_options
-from pytorch.package import Package, identity, seed_of
-from pytorch.program import Fail, boolean, positive_int
+from pytorch.package import Package, identity, open_experiment, seed_of
+from pytorch.program import Fail, boolean, finite_float, positive_int
 
 
 def add_extractor_options(parser):
@@ -23,6 +24,65 @@ def add_extraction_options(parser):
     parser.add_argument("--num-threads", type=positive_int, default=1, help="threads of each job on a CPU")
     parser.add_argument("--overwrite", type=boolean, default=False, help="extract anew where other embeddings are there")
     add_job_options(parser)
+
+
+def add_recording_options(parser):
+    """For programs that embed recordings by an Extractor."""
+    add_extractor_options(parser)
+    parser.add_argument("--vad", type=Path, metavar="FILE", help="for networks trained on voiced frames: the vad.json of the training data")
+    add_audio_options(parser)
+    parser.add_argument("--batch-frames", type=positive_int, default=20000, help="frames, of 10 ms, in a batch; lower it when memory runs out")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--num-threads", type=positive_int, default=1, help="threads on a CPU")
+
+
+def add_decision_options(parser):
+    parser.add_argument("--backend", type=Path, metavar="DIR", help="a back-end of steps/train_backend.py; without it plain cosines")
+    parser.add_argument("--scoring", choices=("cosine", "plda"), help="how to score; PLDA where the back-end has one")
+    parser.add_argument("--calibration", type=Path, metavar="JSON", help="a calibration of steps/train_calibration.py, of such scores")
+    parser.add_argument("--threshold", type=finite_float, help="least score of one speaker; without it the calibration's, where costs are least")
+
+
+def extractor_of(args):
+    """-> Extractor by the options of a command line, that decides where there are such options"""
+    open_experiment(args.exp)  # its mistakes need no torch
+    for path in (vars(args).get("calibration"), args.vad):
+        if path:
+            need_file(path)
+    import torch
+
+    from pytorch.extractor import Extractor
+
+    torch.set_num_threads(args.num_threads)
+    decision = {name: vars(args).get(name) for name in ("backend", "scoring", "calibration", "threshold")}
+    audio = {"channel": args.channel, "resample": args.resample}
+    return Extractor(args.exp, args.epoch, args.layer, args.device, vad=args.vad, batch_frames=args.batch_frames, **audio, **decision)
+
+
+def need_recordings(paths):
+    """Fail where one of the files is not there, before a network is loaded."""
+    for path in paths:
+        need_file(path)
+
+
+def recordings_in(data, extractor, args):
+    """Yield (samples, rate) of each utterance of a DataDir, as Extractor.embed_all() takes them."""
+    from pytorch.data.recordings import Recordings, audio_options_of
+
+    recordings = Recordings(data, extractor.wanted.rate, **audio_options_of(args))
+    for utt in data.utt2spk:
+        yield recordings.read(utt) / 32768, extractor.wanted.rate
+
+
+def embeddings_of(data, scp, extractor):
+    """The utterances of a DataDir and their embeddings in an scp of steps/extract.py, made with this extractor, as the xvector.json beside it says."""
+    from pytorch.backend.folder import read_labelled
+
+    facts = read_json(scp.with_suffix(".json"))
+    if not isinstance(facts, dict) or facts.get("weights_sha256") != extractor.identity["weights"] or facts.get("layer") != extractor.layer:
+        raise Fail(f"{scp}: of another network or layer than {extractor.path}; extract them with it")
+    vectors, _, utts, _ = read_labelled(data, scp)
+    return utts, vectors
 
 
 def layer_of(experiment, layer):

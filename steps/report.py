@@ -26,7 +26,7 @@ from pytorch.files import read_json, whole_file
 from pytorch.program import Fail, Parser, commit, count, positive_int, run
 from pytorch.report.embeddings import own_clouds
 from pytorch.report.predictions import find_prediction
-from pytorch.report.sources import read_facts
+from pytorch.report.sources import read_model, read_opts
 from pytorch.report.systems import find_system, named_results, own_results, read_scores
 from pytorch.report.training import read_training, read_validations
 from pytorch.report.worst import worst_trials
@@ -76,7 +76,7 @@ def main():
     systems = [find_system(name, path, True, args.llrs) for name, path in scored]
     systems += [find_system(*other, False, args.llrs) for other in args.compare if other not in measured_too]
     predictions = [find_prediction(name, path) for name, path in measured + measured_too]
-    settings, opts = (read_facts(args.exp / name) for name in ("model.json", "opts.json"))
+    settings, opts = read_model(args.exp), read_opts(args.exp)
     cmd = args.exp / "cmd"
     command = cmd.read_text(encoding="utf-8", errors="replace").strip() if cmd.exists() else ""
 

@@ -188,6 +188,11 @@ def check(args, data, valid):
         raise Fail(f"--device {args.device}: with --num-gpus {args.num_gpus} each process takes a card of its own; pass --device cuda")
     if args.seed >= 1 << 32:
         raise Fail(f"--seed {args.seed}: less than 2^32 is needed")
+    for name, value in (("--ema", args.ema), ("--momentum", args.momentum)):
+        if value == 1:
+            raise Fail(f"{name} 1: would never learn anything; less than 1 is needed")
+    if args.online_feats:
+        need_file(args.online_feats, "--online-feats names a file of feature options, one --name=value a line")
     if args.keep_last and args.keep_last < args.average_last:
         raise Fail(f"--keep-last {args.keep_last}: --average-last {args.average_last} needs as many")
     if args.init and args.init.resolve() == args.exp.resolve():
@@ -280,6 +285,7 @@ def describe(args, training):
     return (
         f"{args.model}, {sum(weight.numel() for weight in model.parameters()):,} parameters; {learnt[targets['kind']]} of {targets['what']}; "
         f"{sampler.summary}; {args.epochs} epochs of {sampler.steps_per_epoch} steps"
+        + (f"; kept and validated is a running average of the weights, decay {args.ema:g}" if args.ema else "")
     )
 
 
@@ -310,6 +316,9 @@ def work(args, training, device, processes, marker):
         guess = math.log(max(1, len(training.settings["classes"])))
         said = "" if start is None else f"; the loss at margin 0 and scale 1 is {start:.2f}, that of guessing {guess:.2f}"
         print(f"train: the largest batch fits{said}", flush=True)
+        steps = args.epochs * training.batches.sampler.steps_per_epoch
+        if args.warmup_steps >= steps and args.schedule != "one-cycle":
+            print(f"train: --warmup-steps {args.warmup_steps} of {steps} steps in all: the learning rate will not reach its peak; lower it", flush=True)
     if args.range_test:
         suggested = range_test(args.exp / "range_test.tsv", update, training.batches, args.seed, RANGE_TEST_STEPS)
         if not processes.first:

@@ -12,7 +12,7 @@ e.g.    steps/train_predictor.py --kind numbers --targets utt2age --dev data/val
 Embeddings get mean 0 and deviation 1 in each dimension, by the training data. Without --dev, --c-grid has one value. With --refit true, the predictor
 is fitted once more, with what was chosen, to training and development data together, their mean and deviation too.
 Numbers: svm is nu-SVR. --map true scales and shifts what is predicted so that on the development data, before they are learnt from, it has the mean and
-the deviation of the training targets: it ranks alike, and spreads as ages do, but the mean error grows where predictions were drawn to the middle.
+the deviation of the training targets: it ranks as before and spreads as they do, where a small C draws all predictions to the middle.
 """
 
 import argparse
@@ -116,29 +116,16 @@ def main():
     if args.dev:
         check_apart(*sets)
 
-    from pytorch.backend.predictors import network_of
-
     classes = sets[0].read(args.kind, args.classes)
     for one in sets[1:]:
         one.read(args.kind, classes)
-    check_spread(args, sets)
+    check_fit(args, sets)
     predictor, tried = choose(args, sets, classes)
     if args.dev and args.refit:
-        predictor = refit(predictor, tried[-1], sets)
+        predictor = refit(args, predictor, tried[-1], sets)
     marker.begin()
-    names = ["training", "development"]
-    facts = {
-        "targets": args.targets,
-        "chosen": tried[-1],
-        "select": args.select if args.dev else None,
-        "tried": tried[:-1],
-        "fitted_to": names[: len(sets) if args.refit else 1],
-        "sets": {name: one.facts() for name, one in zip(names, sets, strict=False)},
-        "network": network_of(args.xvectors),
-        "inputs": inputs,
-        "commit": commit(),
-    }
-    marker.finish(dataclasses.replace(predictor, facts=facts).save(args.predictor))
+    predictor = dataclasses.replace(predictor, facts={**facts(args, sets, tried), "inputs": inputs, "commit": commit()})
+    marker.finish(predictor.save(args.predictor))
     told = f"{tell(tried[-1])}, chosen by {NAMES[args.select]} on {args.dev}" if args.dev else tell(tried[-1])
     print(f"train_predictor: {args.model} of {args.targets}, {told}, in {args.predictor}")
 
@@ -177,7 +164,7 @@ def check_apart(train, dev):
         print(f"train_predictor: warning: {dev.data / 'utt2spk'}: {what}", file=sys.stderr)
 
 
-def check_spread(args, sets):
+def check_fit(args, sets):
     """Fail where the two sets do not fit together, or there is nothing to choose by."""
     from pytorch.backend.predictors import check_network, network_of
 
@@ -187,8 +174,8 @@ def check_spread(args, sets):
         if one.vectors.shape[1] != train.vectors.shape[1]:
             what = f"embeddings of {one.vectors.shape[1]} dimensions, but {train.scp} has {train.vectors.shape[1]}"
             raise Fail(f"{one.scp}: {what}; both must come from one network")
-        if args.select == "spearman" and len(set(one.wanted.tolist())) == 1:
-            raise Fail(f"{one.table}: one number only, {one.wanted[0]:g}, so ranks tell nothing; choose by --select mae, or on other data")
+        if args.kind == "numbers" and len(set(one.wanted.tolist())) == 1:
+            raise Fail(f"{one.table}: one number only, {one.wanted[0]:g}, so how numbers are ranked cannot be seen; choose on other data")
 
 
 def choose(args, sets, classes):
@@ -202,8 +189,7 @@ def choose(args, sets, classes):
     gammas = [gamma / train.vectors.shape[1] for gamma in args.gamma_grid]
     for cost, gamma, predictor in fits(design, train.vectors, train.wanted, classes, args.c_grid, gammas):
         settings = {"C": cost} | ({"gamma": gamma} if gamma else {})
-        if not predictor.converged:
-            print(f"train_predictor: warning: {tell(settings)}: the solver gave up before its end; a smaller C would help", file=sys.stderr)
+        warn_unless_converged(predictor, settings)
         predictor = finished(args, predictor, train.wanted, *dev)
         for one in dev:
             settings |= {name: round(value, 6) for name, value in predictor.figures(one.vectors, one.wanted).items()}
@@ -214,6 +200,27 @@ def choose(args, sets, classes):
     if len(args.c_grid) > 1 and best[0]["C"] in (args.c_grid[0], args.c_grid[-1]):
         print(f"train_predictor: C {best[0]['C']:g} is at an end of --c-grid; a wider one may have a better")
     return best[1], [*tried, best[0]]
+
+
+def facts(args, sets, tried):
+    """How the predictor was made."""
+    from pytorch.backend.predictors import network_of
+
+    names = ["training", "development"][: len(sets)]
+    return {
+        "targets": args.targets,
+        "chosen": tried[-1],
+        "select": args.select if args.dev else None,
+        "tried": tried[:-1],
+        "fitted_to": names if args.refit else names[:1],
+        "sets": {name: one.facts() for name, one in zip(names, sets, strict=True)},
+        "network": network_of(args.xvectors),
+    }
+
+
+def warn_unless_converged(predictor, settings):
+    if not predictor.converged:
+        print(f"train_predictor: warning: C {settings['C']:g}: the solver gave up before its end; a smaller C would help", file=sys.stderr)
 
 
 def finished(args, predictor, wanted, dev=None):
@@ -227,16 +234,24 @@ def finished(args, predictor, wanted, dev=None):
     return dataclasses.replace(predictor, finish=Finish(scale, shift, args.round, *ends))
 
 
-def refit(predictor, chosen, sets):
-    """The same kind of predictor, fitted to all sets, with the range of all their numbers."""
+def refit(args, predictor, chosen, sets):
+    """The same kind of predictor, fitted to all sets, with the range of all their numbers.
+
+    A mapping is carried over: on all data together, the new one's numbers have the mean and the deviation that the old one's have. What the old one's own
+    numbers were scaled by would not do, for with a small C they are nearly alike, and the least shift between the two would be scaled up too.
+    """
     import numpy as np
 
-    from pytorch.backend.predictors import fits
+    from pytorch.backend.predictors import fits, mapping
 
     vectors, wanted = (np.concatenate([getattr(one, name) for one in sets]) for name in ("vectors", "wanted"))
     _, _, found = next(fits(predictor.design, vectors, wanted, predictor.classes, [chosen["C"]], [predictor.gamma]))
+    warn_unless_converged(found, chosen)
     finish = predictor.finish
-    if np.isfinite(finish.low):
+    if args.map:
+        scale, shift = mapping(found.outputs(vectors), predictor.outputs(vectors))
+        finish = dataclasses.replace(finish, scale=scale, shift=shift)
+    if args.kind == "numbers" and args.clip:
         finish = dataclasses.replace(finish, low=float(wanted.min()), high=float(wanted.max()))
     return dataclasses.replace(found, finish=finish)
 

@@ -290,8 +290,8 @@ CASES = {  # peer, columns, our network, its arguments, the name in theirs, the 
             "wespeaker", 72, "redimnet2", {"size": size, "embed_dim": 6, **more}, redimnet2_names(size), batch_axis, ["backbone.stage0.0.w"],
         )
         for size, more in (
-            ("b0", {"out": 64, "out_by_filter": False}), ("b2", {"group_norm": True}), ("b3_wespeaker", {"out": 64, "out_by_filter": False}),
-            ("b6", {"out": 224, "group_norm": True}),
+            ("b0", {"out": 64, "out_by_filter": False}), ("b3_wespeaker", {"out": 64, "out_by_filter": False}), ("b4", {"out": 0}),
+            ("b6", {"out": 224, "out_by_filter": True, "group_norm": True}),
         )
     },
     "3dspeaker-campplus": ("3dspeaker", 80, "campplus", CAMPPLUS, campplus_names, one_more("dense"), []),
@@ -446,7 +446,15 @@ def test_a_redimnet2_of_no_published_size_is_refused(saved):
     message = "12 channels, blocks 1 3 4 5 4 3 of 24 24 24 48 48 96: no ReDimNet2 B0 to B6"
     assert failure(import_network, path, "wespeaker", "", {}) == f"{path}: {message}"
     path, _ = saved("wespeaker-redimnet2-b0", lambda state: [state.pop(f"backbone.head.{name}") for name in ("weight", "bias")])
-    assert failure(import_network, path, "wespeaker", "", {}).endswith(" no ReDimNet2 B0 to B6")
+    assert failure(import_network, path, "wespeaker", "", {}) == (
+        f"{path}: a ReDimNet2 like b0 without 'backbone.head': the order in which its values are pooled is told by no weight"
+    )
+
+
+def test_frames_that_are_no_multiple_of_the_channels_are_refused(saved):
+    path, _ = saved("wespeaker-redimnet2-b0", lambda state: state.update({"backbone.fin_wght1d.w": torch.zeros(1, 7, 6, 1)}))
+    message = f"{path}: frames of 6 values, which are no multiple of the 12 channels; damaged"
+    assert failure(import_network, path, "wespeaker", "", {}) == message
 
 
 def test_a_network_with_features_of_its_own_is_refused(saved):
@@ -457,6 +465,14 @@ def test_a_network_with_features_of_its_own_is_refused(saved):
 def test_what_is_told_by_no_weight_can_be_said(saved):
     path, _ = saved("pyannote-sinctdnn")
     assert import_network(path, "pyannote", "", {"stride": "10", "scale": "unit"}).args["stride"] == 10
+
+
+def test_the_later_vgg_is_taken_by_its_name(saved):
+    path, _ = saved("deepspeaker-vgg4l")
+    first, later = (import_network(path, "deepspeaker", name, {}) for name in ("", "deepspeaker_vgg4l"))
+    assert (first.args["output"], later.args["output"]) == ("emb2", "emb3")
+    assert later.network.features == {**first.network.features, "use_power": True, "mel_norm": "slaney", "log_floor": 1111.11}
+    assert all(torch.equal(later.tensors[name], tensor) for name, tensor in first.tensors.items())
 
 
 def test_networks_on_waveforms_are_left_as_such(program, saved, tmp_path):

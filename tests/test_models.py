@@ -147,12 +147,15 @@ def test_half_precision_changes_no_more_than_rounding_does(name):
     x = inputs(name, network, 16, network.min_frames + more_frames(network, 60))
     exact = network.embed(x)
     assert network.embed(x).dtype == torch.float32
+    longer, lengths = F.pad(x, (0, 0, 0, more_frames(network, 9)), value=100.0), torch.full((16,), x.shape[1])
     with torch.autocast("cpu", torch.bfloat16):
         found = network.embed(x).float()
+        padded = network.embed(longer, lengths).float() if network.masks_padding else found
     weights = copy.deepcopy(network.state_dict())
     network.load_state_dict({key: value.bfloat16() for key, value in weights.items()})
     rounded = network.embed(x.bfloat16().float())
     assert (found - exact).norm() < 4 * (rounded - exact).norm()
+    assert (padded - exact).norm() < 4 * (rounded - exact).norm()
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -197,10 +197,8 @@ def step(monkeypatch):
 
     def call(name, *words):
         monkeypatch.setattr("sys.argv", [f"{name}.py", *map(str, words)])
-        try:
-            module(name).main()
-        finally:
-            gc.collect()  # a failed call's frames hold the lock of its step
+        gc.collect()  # the frames of a call that failed hold the lock of its step
+        module(name).main()
 
     return call
 
@@ -254,16 +252,36 @@ def test_c_is_chosen_by_spearman_and_the_best_fitted_once_more(sets, tmp_path, s
     assert f"chosen by Spearman on {tmp_path}/dev, in {tmp_path}/out" in capsys.readouterr().out
 
 
+def svr(cost, *sets):
+    """scikit-learn's, fitted to these -> its predictions of embeddings"""
+    x, y = (np.concatenate(column) for column in zip(*sets, strict=True))
+    peer = peer_of(NuSVR(kernel="linear", C=cost), x, y)
+    return lambda vectors: peer.predict(vectors.astype(np.float64))
+
+
 def test_numbers_can_have_the_mean_deviation_and_range_of_those_learnt(sets, tmp_path, step):
-    step("train_predictor", "--kind", "numbers", "--c-grid", "1e-4", "--map", "true", "--round", "true", *paths(tmp_path))
-    (x, y), (dev, dev_wanted), (test, _) = (sets[name] for name in ("train", "dev", "test"))
-    on_dev = peer_of(NuSVR(kernel="linear", C=1e-4), x, y).predict(dev.astype(np.float64))
-    on_test = peer_of(NuSVR(kernel="linear", C=1e-4), np.concatenate([x, dev]), np.concatenate([y, dev_wanted])).predict(test.astype(np.float64))
-    mapped = np.rint((on_test - on_dev.mean()) / on_dev.std() * y.std() + y.mean())
-    learnt = np.concatenate([y, dev_wanted])
+    words = ["--kind", "numbers", "--c-grid", "1e-4", "--map", "true", "--round", "true", "--refit", "false"]
+    step("train_predictor", *words, *paths(tmp_path))
+    (x, y), (dev, _), (test, _) = (sets[name] for name in ("train", "dev", "test"))
+    peer = svr(1e-4, (x, y))
+    mapped = np.rint((peer(test) - peer(dev).mean()) / peer(dev).std() * y.std() + y.mean())
     found = [float(value) for value in predicted(step, tmp_path).values()]
-    assert found == pytest.approx(np.clip(mapped, learnt.min(), learnt.max()).tolist(), abs=1e-4)
+    assert found == pytest.approx(np.clip(mapped, y.min(), y.max()).tolist(), abs=1e-4)
     assert len(set(found)) > 10
+
+
+@pytest.mark.parametrize("cost", [1e-6, 1e-2])
+def test_a_mapping_holds_for_what_is_fitted_once_more(sets, tmp_path, step, cost):
+    step("train_predictor", "--kind", "numbers", "--c-grid", cost, "--map", "true", *paths(tmp_path))
+    old, new = svr(cost, sets["train"]), svr(cost, sets["train"], sets["dev"])
+    (_, y), (dev, dev_wanted), (test, _) = (sets[name] for name in ("train", "dev", "test"))
+    scale, shift = mapping(old(dev), y)
+    both = np.concatenate([sets["train"][0], dev])
+    again = mapping(new(both), scale * old(both) + shift)
+    learnt = np.concatenate([y, dev_wanted])
+    expected = np.clip(again[0] * new(test) + again[1], learnt.min(), learnt.max())
+    np.testing.assert_allclose([float(value) for value in predicted(step, tmp_path).values()], expected, rtol=1e-3)
+    assert 0.5 < expected.std() / y.std() < 2
 
 
 def test_predictions_stay_in_the_range_learnt_unless_they_may_leave_it(sets, tmp_path, step):
@@ -412,7 +430,7 @@ def spoil(folder, what):
         ("no embeddings", "{t}/dev/xvector.scp: no such file; make it with steps/extract.py"),
         ("an embedding missing", "{t}/dev/utt2spk: 'dev000' has no embedding in {t}/dev/xvector.scp (1 such); extract them, or leave them out"),
         ("a word", "{t}/dev/utt2value:1: 'dev000': a number expected, not 'x"),
-        ("one number", "{t}/dev/utt2value: one number only, 3, so ranks tell nothing; choose by --select mae, or on other data"),
+        ("one number", "{t}/dev/utt2value: one number only, 3, so how numbers are ranked cannot be seen; choose on other data"),
         ("same utterances", "{t}/dev/utt2spk: 'train000' is in {t}/train too (80 such); choose on other utterances than are learnt from"),
         ("other dimension", "{t}/dev/xvector.scp: embeddings of 3 dimensions, but {t}/train/xvector.scp has 6; both must come from one network"),
         ("other network", "{t}/dev/xvector.scp: of another network than {t}/train/xvector.scp (weights_sha256 of xvector.json differs); extract both with one"),

@@ -4,40 +4,24 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from reports import Page, make_scores, program
 from support import failure
 
-from pytorch.report.systems import read_facts, read_training
+from pytorch.report.page import Report, make_page
+from pytorch.report.sources import read_model, read_opts
+from pytorch.report.training import read_training, read_validations
 
 STEPS = Path(__file__).resolve().parents[1] / "steps"
-VOID = {"meta", "br", "hr", "img", "link", "input"}
 HEADER = ["epoch", "step", "loss", "accuracy", "lr", "margin_share", "skipped", "utts_per_sec", "data_wait", "seconds"]
 
 
 @pytest.fixture(autouse=True)
 def work_in_tmp_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def program(name, *words):
-    return subprocess.run([sys.executable, STEPS / f"{name}.py", *map(str, words)], capture_output=True, text=True, timeout=120)
-
-
-def make_scores(folder, targets=(2.0, 3.0, 1.0, 4.0), nontargets=(0.0, 1.5, -1.0, 0.5), speaker="a"):
-    """Trials, scores and eer.json in one folder; EER 25 % of the default scores."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    pairs = [(f"{speaker}-{n}", f"{speaker}-{n}x", score, kind) for kind in (True, False) for n, score in enumerate(targets if kind else nontargets)]
-    pairs = [(f"{enrol}{'t' if kind else 'n'}", test, score, kind) for enrol, test, score, kind in pairs]
-    (folder / "trials").write_text("".join(f"{e} {t} {'target' if kind else 'nontarget'}\n" for e, t, _, kind in pairs))
-    (folder / "scores").write_text("".join(f"{e} {t} {score}\n" for e, t, score, _ in reversed(pairs)))
-    done = program("eer", folder / "trials", folder / "scores", folder / "eer.json")
-    assert done.returncode == 0, done.stderr
-    return folder / "eer.json"
 
 
 def make_training(exp, epochs=3, valid=True, skipped=0, asked=3, **columns):
@@ -57,67 +41,32 @@ def make_training(exp, epochs=3, valid=True, skipped=0, asked=3, **columns):
         (exp / "best").write_text(f"{best}\n")
 
 
-class Page(HTMLParser):
-    """A page parsed: open tags are counted, addresses, ids, references and text collected."""
-
-    def __init__(self, path):
-        super().__init__(convert_charrefs=True)
-        self.open, self.faults, self.addresses, self.ids, self.references, self.tags, self.text = [], [], [], [], [], [], ""
-        self.source = Path(path).read_text(encoding="utf-8")
-        self.feed(self.source)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.look(tag, attrs)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.look(tag, attrs)
-
-    def look(self, tag, attrs):
-        self.tags.append(tag)
-        for name, value in attrs:
-            if name in ("src", "href", "xlink:href", "data", "action", "srcset"):
-                self.addresses.append(value)
-            if name == "id":
-                self.ids.append(value)
-            self.references += re.findall(r"url\(([^)]*)\)", value or "") + ([value] if name == "href" else [])
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
-            self.faults.append(tag)
-
-    def handle_data(self, data):
-        if not self.open or self.open[-1] != "style":
-            self.text += data + "\n"
-
-
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """The page of an experiment with two systems and a training, and a system of another trial list beside."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("page"))
-        return make_page()
+        return make_report()
 
 
 def page_of(exp):
     """The page of a training without scores."""
-    from pytorch.report.page import make_page
-
     exp = Path(exp)
-    (exp / "page.html").write_text(make_page("x", "", "", [], [], read_training(exp), *(read_facts(exp / f"{name}.json") for name in ("model", "opts")), ""))
+    report = Report("x", training=read_training(exp), validations=read_validations(exp), settings=read_model(exp), opts=read_opts(exp))
+    (exp / "page.html").write_text(make_page(report))
     return Page(exp / "page.html")
 
 
-def make_page():
+def make_report():
     make_training("exp/x<&>")
     make_scores("exp/x<&>/test")
     make_scores("exp/x<&>/test2", targets=(5.0, 6.0))
-    done = program("report", "--compare", f"base <i> & 'co'={make_scores('exp/stats/test', speaker='b')}", "exp/x<&>")
+    words = "--compare", f"base <i> & 'co'={make_scores('exp/stats/test', speaker='b')}", "exp/x<&>"
+    done = program("report", *words)
     assert done.returncode == 0 and done.stderr == ""
     assert done.stdout == "report: exp/x<&>/report.html: 3 systems, 3 epochs\n"
     page = Page("exp/x<&>/report.html")
+    page.words, page.folder = words, Path.cwd()
     page.facts = json.loads(Path("exp/x<&>/test/eer.json").read_text())
     return page
 
@@ -154,7 +103,7 @@ def test_names_are_escaped(page):
 
 
 def test_the_page_has_det_histograms_and_training_curves(page):
-    assert page.source.count('role="img"') == 1 + 3 + 4
+    assert page.source.count('role="img"') == 1 + 3 + 1 + 4  # DET, histograms, Bayes errors, training
     assert "best epoch 2 with a validation EER of 12.30 %" in page.text
     assert "\n0.0010\n" in page.text  # a learning rate at its axis: shortening the coordinates leaves the words alone
 
@@ -261,11 +210,51 @@ def fails_with(done, *words):
     assert not list(Path().rglob("report.html"))
 
 
-@pytest.mark.parametrize(("name", "remedy"), [("scores", "steps/score_cosine.py"), ("trials", "steps/eer.py")])
-def test_missing_scores_or_trials_are_one_line(name, remedy):
+@pytest.mark.parametrize("name", ["scores", "trials"])
+def test_a_system_whose_scores_or_trials_are_gone_is_told_but_not_drawn(name):
     make_scores("exp/x/test")
     Path("exp/x/test", name).unlink()
-    fails_with(program("report", "exp/x"), f"exp/x/test/{name}: no such file", "exp/x/test/eer.json", remedy)
+    done = program("report", "exp/x")
+    assert done.returncode == 0 and done.stderr == "report: exp/x/test/eer.json: its scores or trials are not there any more, so they are not drawn\n"
+    page = Page("exp/x/report.html")
+    assert "\n25.00\n" in page.text and "Not drawn:" in page.text and 'role="img"' not in page.source
+
+
+def test_epochs_measured_beside_the_training_are_drawn_beside_its_own():
+    make_training("exp/x")
+    make_validation("exp/x/validate_dev")
+    page = page_of("exp/x")
+    assert "validate_dev, best epoch 3" in page.text and page.source.count('role="img"') == 4
+    eer = page.source[page.source.index("Validation EER, %</figcaption>") :].partition("</figure>")[0]
+    assert "var(--s0)" in eer and "var(--s1)" in eer
+
+
+def test_a_validation_of_a_network_trained_elsewhere_is_drawn_by_itself():
+    make_validation("exp/x/validate_dev")
+    done = program("report", "exp/x")
+    assert (done.returncode, done.stdout) == (0, "report: exp/x/report.html: 0 systems, 0 epochs\n")
+    assert "No train.tsv here" in Page("exp/x/report.html").text
+
+
+def make_validation(folder, best="3"):
+    folder = Path(folder)
+    folder.mkdir(parents=True)
+    (folder / "valid.tsv").write_text("epoch\tvalid_eer\tweights_sha256\n1\t0.4\tab\n3\t0.2\tcd\n")
+    (folder / "best").write_text(f"{best}\n")
+
+
+@pytest.mark.parametrize(("old", "new", "place"), [("\t0.4", "\tlow", "valid.tsv:2:"), ("epoch", "round", "valid.tsv:1:"), ("\n3\t", "\n\t", "valid.tsv:3:")])
+def test_a_malformed_valid_tsv_is_one_line(old, new, place):
+    make_validation("exp/x/validate_dev")
+    path = Path("exp/x/validate_dev/valid.tsv")
+    path.write_text(path.read_text().replace(old, new))
+    message = failure(read_validations, Path("exp/x"))
+    assert place in message and "steps/validate.py --overwrite true" in message
+
+
+def test_a_best_that_was_not_measured_is_one_line():
+    make_validation("exp/x/validate_dev", best="2")
+    assert failure(read_validations, Path("exp/x")).startswith("exp/x/validate_dev/best: '2' is no epoch")
 
 
 @pytest.mark.parametrize("name", ["scores", "trials"])
@@ -282,6 +271,14 @@ def test_figures_that_the_scores_do_not_give_are_one_line():
     fails_with(program("report", "exp/x"), "exp/x/test/eer.json", "steps/eer.py")
 
 
+def test_the_same_inputs_give_the_same_page(page, monkeypatch):
+    again = Path(page.path).with_name("again.html")
+    monkeypatch.chdir(page.folder)
+    done = program("report", "--out", again, *page.words)
+    assert done.returncode == 0, done.stderr
+    assert again.read_text() == page.source
+
+
 @pytest.mark.parametrize("text", ["[]", "{", '{"eer": 0.1}', '{"eer": "low"}'])
 def test_a_json_of_something_else_is_one_line(text):
     path = make_scores("exp/x/test")
@@ -292,8 +289,9 @@ def test_a_json_of_something_else_is_one_line(text):
 @pytest.mark.parametrize("name", ["model.json", "opts.json"])
 def test_a_training_json_of_something_else_is_one_line(name):
     make_training("exp/x")
-    Path("exp/x", name).write_text("[1]")
-    fails_with(program("report", "exp/x"), f"exp/x/{name}: ")
+    for text, told in (("[1]", "{name: value, …} expected"), ('{"features": 1, "options": [2]}', "is malformed")):
+        Path("exp/x", name).write_text(text)
+        fails_with(program("report", "exp/x"), f"exp/x/{name}: ", told)
 
 
 def test_an_empty_experiment_is_one_line():
@@ -301,8 +299,9 @@ def test_an_empty_experiment_is_one_line():
     fails_with(program("report", "exp/x"), "exp/x: nothing to report", "steps/train.py", "steps/eer.py")
 
 
-def test_a_missing_experiment_is_one_line():
-    fails_with(program("report", "exp/none"), "exp/none: no such folder")
+def test_a_missing_experiment_is_one_line_and_status_1():
+    done = subprocess.run([sys.executable, STEPS / "report.py", "exp/none"], capture_output=True, text=True, timeout=120)
+    fails_with(done, "exp/none: no such folder")
 
 
 @pytest.mark.parametrize(
@@ -330,7 +329,7 @@ def test_a_name_that_an_own_system_has_is_a_wrong_option():
 
 def test_help_imports_neither_numpy_nor_matplotlib():
     code = f"import runpy, sys; sys.argv = ['report.py', '--help']\ntry: runpy.run_path({str(STEPS / 'report.py')!r}, run_name='__main__')\nfinally: "
-    code += "assert not {'numpy', 'matplotlib', 'torch'} & set(sys.modules)"
+    code += "assert not {'numpy', 'matplotlib', 'sklearn', 'torch'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "--compare" in done.stdout
 

@@ -398,10 +398,10 @@ def test_a_running_average_follows_the_weights_and_its_statistics_and_forgets_th
         average.follow(network, step, torch.tensor(step % 5 != 4))
         decay = min(0.9, (1 + step) / (10 + step))
         expected = expected if step % 5 == 4 else decay * expected + (1 - decay) * step
-    torch.testing.assert_close(average.model[1].weight, expected)
-    torch.testing.assert_close(average.model[0][1].running_mean, 10 * expected[0, 0].expand(4))
-    assert average.model[0][1].num_batches_tracked == 119
-    assert not any(weight.requires_grad for weight in average.model.parameters())
+    torch.testing.assert_close(average.network[1].weight, expected)
+    torch.testing.assert_close(average.network[0][1].running_mean, 10 * expected[0, 0].expand(4))
+    assert average.network[0][1].num_batches_tracked == 119
+    assert not any(weight.requires_grad for weight in average.network.parameters())
 
 
 def test_running_statistics_are_put_back_after_a_bad_step_and_stay_after_a_good_one():

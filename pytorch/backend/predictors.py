@@ -176,6 +176,8 @@ class Predictor:
 
     def check(self):
         """ValueError unless its parts fit together."""
+        if self.design.kind not in FIGURES_OF:
+            raise ValueError("neither of numbers nor of classes")
         dim, classes = len(self.mean), len(self.classes)
         columns = dim if self.vectors is None else len(self.vectors)
         rows = 1 if self.design.kind == "numbers" else classes if self.vectors is None else classes * (classes - 1) // 2
@@ -187,8 +189,6 @@ class Predictor:
             raise ValueError("support vectors do not fit the kernel")
         if self.vectors is not None and (self.vectors.shape[1:] != (dim,) or not self.gamma > 0):
             raise ValueError("support vectors of another shape than the rest, or no gamma")
-        if self.design.kind not in FIGURES_OF:
-            raise ValueError("neither of numbers nor of classes")
 
 
 def need_predictor(folder):

@@ -34,7 +34,7 @@ SAFE_TORCH = (2, 10)  # before it, torch.load(weights_only=True) could be made t
 class Network:
     """A network of a peer's.
 
-    model: ours; marks: patterns of names, all of which such a file has; lacks: patterns, none of which it has
+    model: ours; marks: patterns of names, all of which such a file has; lacks: patterns, none of which it has ("**": it is taken by its name only)
     names: rows (theirs, ours) or (theirs, ours, change): patterns, and the function that changes the tensor; or a function of our arguments that gives them
     sizes: Shapes -> (columns of the features, {argument of our network: value}); all that can be told from the shapes
     features: options of FeatureOptions; num_mel_bins are the columns; None: waveforms

@@ -6,17 +6,18 @@
     the ResNet of the age classification       age_resnet average_time=true
     Attention, MHA, DoubleMHA                  pooling=sap, mha, dmha
 
-The embedding of the VGGs is emb2, as in the paper; DeepSpeaker takes the layer after it: --model-args output=emb3, as of its ResNets. Kernels lie over
-frames x filters there, over filters x frames here. b1 and b3 are BatchNorms that they never use. Features are `--feature mfsc`, the mean of the utterance
-subtracted; those of the ResNets are powers, in filters of one area, of samples that are 0.03 times as large, which with the mean taken off lifts the floor
-and nothing else. The settings in the file, a Namespace, are not looked at.
+The embedding of the VGGs is emb2, as in the paper. Kernels lie over frames x filters there, over filters x frames here. b1 and b3 are BatchNorms that they
+never use. Features are `--feature mfsc`, the mean of the utterance subtracted. The settings in the file, a Namespace, are not looked at.
+
+DeepSpeaker (its ResNets, and its VGG4L, whose files look like the others': --model deepspeaker_vgg4l) takes emb3, of other features: powers, in filters of
+one area, of samples that are 0.03 times as large, which lifts the floor and, with the mean taken off, does nothing else.
 """
 
 from pytorch.foreign import Network, Peer
 from pytorch.program import Fail
 
 FEATURES = {"feature": "mfsc"}
-LATER_FEATURES = {"feature": "mfsc", "use_power": True, "mel_norm": "slaney", "log_floor": 0.03**-2}
+LATER_FEATURES = {"feature": "mfsc", "use_power": True, "mel_norm": "slaney", "log_floor": 1111.11}
 
 
 def filters_first(x):
@@ -84,6 +85,11 @@ def vgg(layers):
     return sizes
 
 
+def later_vgg(shapes):
+    feat_dim, args = vgg(4)(shapes)
+    return feat_dim, {**args, "output": "emb3"}
+
+
 def _filters(shapes, pooled, channels):
     """Rows of the last maps"""
     if pooled % channels:
@@ -113,6 +119,7 @@ PEER = Peer(
         "vgg3l": Network("vgg3l", ("front_end.conv32.weight",), VGG, vgg(3), FEATURES, "mean", lacks=("front_end.conv4**",)),
         "vgg4l": Network("vgg4l", ("front_end.conv42.weight",), VGG, vgg(4), FEATURES, "mean"),
         "resnet": Network("gelu_resnet", ("front_end.block1.block0.conv1.weight",), RESNET, resnet, LATER_FEATURES, "mean"),
+        "deepspeaker_vgg4l": Network("vgg4l", (), VGG, later_vgg, LATER_FEATURES, "mean", lacks=("**",)),
         "age_resnet": Network("age_resnet", ("front_end.layer1.0.conv1.weight",), AGE, age, FEATURES, "mean"),
     },
     inside=("model",),

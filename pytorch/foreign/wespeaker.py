@@ -164,15 +164,18 @@ def redimnet2(shapes):
     from pytorch.models.redimnet import SIZES2
 
     channels, values = shapes.of("backbone.stem.0.weight", 4)[0], shapes.of("backbone.fin_wght1d.w", 4)[2]
+    if values % channels:
+        raise Fail(f"{shapes.path}: frames of {values} values, which are no multiple of the {channels} channels; damaged")
     counts = [shapes.count(f"backbone.stage{number}.<i>.conv_block.conv1.weight") for number in range(6)]
     entered = [shapes.of(f"backbone.stage{number}.2.weight", 4)[0] for number in range(6)]
     for size, (own, _, _, stages) in SIZES2.items():
         if (own, counts, entered) == (channels, [stage[1] for stage in stages], _entered(own, stages)):
             args = {"size": size, "embed_dim": shapes.of("linear.weight", 2)[0], "pooling": "astp", "group_norm": "backbone.stem_gnorm.weight" in shapes}
             if "backbone.head.weight" in shapes:
-                args |= {"out": shapes["backbone.head.weight"][0], "out_by_filter": len(shapes["backbone.head.weight"]) == 4}
-            elif size != "b4":  # the only one that ends without: of others, no weight tells in which order the values of a frame are pooled
-                break
+                by_filter = len(shapes["backbone.head.weight"]) == 4
+                args |= {"out": shapes.of("backbone.head.weight", 4 if by_filter else 3)[0], "out_by_filter": by_filter}
+            elif size != "b4":  # the only published one without, pooled as it comes
+                raise Fail(f"{shapes.path}: a ReDimNet2 like {size} without 'backbone.head': the order in which its values are pooled is told by no weight")
             return values // channels, args
     raise Fail(f"{shapes.path}: {channels} channels, blocks {' '.join(map(str, counts))} of {' '.join(map(str, entered))}: no ReDimNet2 B0 to B6")
 

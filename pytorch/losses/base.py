@@ -28,6 +28,7 @@ class Loss(nn.Module):
 
     measure = "accuracy"
     needs_pairs = False
+    scores_are_logits = True  # of losses over classes: their cross-entropy is what a softmax would cost
 
     def fit(self, targets):
         """targets: (N,) of the training data. Learn what must be known of them before the first step: nothing, unless a loss says otherwise."""

@@ -20,6 +20,8 @@ class Cumulative(Loss):
     class_weights: of examples, as at Softmax; the loss is the weighted mean
     """
 
+    scores_are_logits = False
+
     def __init__(self, in_dim, num_classes, class_weights: ClassWeights = "none"):
         super().__init__()
         self.linear, self.class_weights = nn.Linear(in_dim, num_classes), class_weights

@@ -53,7 +53,7 @@ def hue(number):
 
 def ramp(share):
     """Colours from blue, 0, to red, 1."""
-    return f"hsl({240 - 230 * share:.0f} 75% 52%)"
+    return f"hsl({220 - 210 * share:.0f} 80% 55%)"
 
 
 def number_scatter(points, label):

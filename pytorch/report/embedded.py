@@ -48,5 +48,5 @@ def _legend(legend, values):
     spots = []
     for colour, value in legend:
         name = f"{value:g}" if isinstance(value, float) else value
-        spots.append(f'<span><span class="spot" style="background: {colour}"></span>{esc(name)}</span>')
+        spots.append(f'<span class="value"><span class="spot" style="background: {colour}"></span>{esc(name)}</span>')
     return " ".join(spots)

@@ -58,7 +58,7 @@ def _read_cloud(scp, named, how, most):
         return f"The {len(reader)} embeddings in {scp} are not drawn: the data directory of their utterances is not known; name it with --data."
     utts = _choose(list(reader), data.utt2spk, most)
     if len(utts) < 3:
-        return f"The embeddings in {scp} are not drawn: there are only {len(utts)}."
+        return f"The embeddings in {scp} are not drawn: {len(utts)} of them are too few."
     points, method = project(read_matrix(scp, utts), how, scp)
     return Cloud(scp.parent.name, scp, len(reader), utts, [data.utt2spk[utt] for utt in utts], points, method, _traits(data, utts))
 
@@ -100,7 +100,7 @@ def project(vectors, how, where):
     vectors -= vectors.mean(0)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     components, share = _pca(vectors, DIMS)
-    if how == "tsne" and len(vectors) > 4:
+    if how == "tsne" and len(vectors) > 4 and np.ptp(components) > 1e-9:
         points, method = _tsne(components), f"t-SNE after a PCA to {components.shape[1]} dimensions"
     else:
         points, method = components[:, :2], f"PCA: the first two components, {100 * share:.0f} % of the variance"
@@ -123,11 +123,17 @@ def _pca(vectors, dims):
 
 
 def _tsne(components):
-    """van der Maaten and Hinton, JMLR 9, 2008; from the same start for the same embeddings."""
+    """van der Maaten and Hinton, JMLR 9, 2008; from the same start for the same embeddings: their first two components, moved a little.
+
+    Points at one place would end in a crash of the tree that scikit-learn puts them in.
+    """
+    import numpy as np
     from sklearn.manifold import TSNE
 
+    start = 1e-4 * (components[:, :2] / components[:, 0].std() + 0.01 * np.random.default_rng(0).normal(size=(len(components), 2)))
     perplexity = min(30.0, (len(components) - 1) / 3)
-    return TSNE(2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=0, n_jobs=1).fit_transform(components).astype(float)
+    made = TSNE(2, perplexity=perplexity, init=start.astype(np.float32), learning_rate="auto", random_state=0, n_jobs=1).fit_transform(components)
+    return made.astype(float)
 
 
 def _traits(data, utts):

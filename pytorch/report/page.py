@@ -12,6 +12,7 @@ from pytorch.report import plots, scored
 from pytorch.report.embedded import embeddings
 from pytorch.report.markup import STYLE, counted, esc, figure, section, table, warning
 from pytorch.report.predicted import predictions
+from pytorch.report.sources import is_count
 from pytorch.report.training import Training
 
 CURVES = (  # column of train.tsv, what the picture is called, its unit in the column
@@ -52,12 +53,11 @@ class Report:
 
 def make_page(report):
     """-> the text of the page, the same for the same Report on the same machine"""
-    predicted = predictions(report.predictions)
     sections = [
         scored.results(report.systems) if report.systems or not report.predictions else None,
-        *predicted,
         *(scored.pictures(report.systems, report.scored) if report.systems else []),
         scored.worst(report.worst),
+        *predictions(report.predictions),
         embeddings(report.clouds, report.left_out),
         _training(report.training, report.validations, report.opts),
         _what_was_run(report),
@@ -98,10 +98,10 @@ def _summary(training, settings):
 
 def _learnt(settings):
     """What the network was trained to tell, in words."""
-    targets, classes = settings.get("targets") or {"what": "utt2spk"}, settings.get("classes") or []
-    if targets["what"] == "utt2spk":
+    what, classes = settings.get("targets", {}).get("what", "utt2spk"), settings.get("classes", [])
+    if what == "utt2spk":
         return f"{len(classes)} speakers"
-    return f"{len(classes)} classes of {esc(targets['what'])}" if classes else esc(targets["what"])
+    return f"{len(classes)} classes of {esc(what)}" if classes else esc(what)
 
 
 def _training(training, validations, opts):
@@ -147,7 +147,8 @@ def _training_in_words(training, opts):
     rows = training.rows
     told = [f"{counted(rows, 'epoch')} in {clock(sum(row.get('seconds') or 0 for row in rows))}", _best_in_words(training)]
     yield f"<p>{'; '.join(told)}. The upright line marks the best epoch.</p>\n"
-    if (asked := opts.get("options", {}).get("epochs", 0)) > len(rows):
+    asked = opts.get("options", {}).get("epochs")
+    if is_count(asked) and asked > len(rows):
         yield warning(f"<b>Not finished:</b> {len(rows)} of {asked} epochs.")
     if skipped := int(sum(row.get("skipped") or 0 for row in rows)):
         yield warning(f"<b>Skipped:</b> {counted(skipped, 'step')} whose loss or gradient was not finite.")
@@ -202,7 +203,7 @@ def _what_was_run(report):
 def _network(settings):
     if not settings:
         return {}
-    loss = " ".join(f"{key}={value}" if key != "name" else str(value) for key, value in (settings.get("loss") or {}).items())
+    loss = " ".join(f"{key}={value}" if key != "name" else str(value) for key, value in settings.get("loss", {}).items())
     first = {"model": settings.get("model"), **settings.get("args", {})}
     return {**first, "feat_dim": settings.get("feat_dim"), "cmn": settings.get("cmn"), "voiced": settings.get("voiced"), "loss": loss}
 

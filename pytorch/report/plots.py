@@ -73,7 +73,7 @@ def det_curves(measured):
         axes.set(xlabel="false alarms, % of non-target trials", ylabel="misses, % of target trials")
         axes.set(xlim=(lows[0], high), ylim=(lows[1], high), aspect="equal")
 
-    return _picture(draw, (6.4, 6.4), "det", "Detection error trade-off: misses against false alarms")
+    return _picture(draw, (5.6, 5.6), "det", "Detection error trade-off: misses against false alarms")
 
 
 def det_points(scores, labels, rate, cells=600):
@@ -125,7 +125,7 @@ def bayes_errors(measured):
     Brümmer and de Villiers, "The BOSARIS toolkit", arXiv 1304.2865. measured: [(number, scores, labels, are_llrs), …]. Fine lines: the least of all
     thresholds; bold ones, of log-likelihood ratios only: that of the threshold that the prior gives.
     """
-    log_odds = np.linspace(-8, 8, 161)
+    log_odds = np.linspace(-8, 4, 121)
     priors = 1 / (1 + np.exp(-log_odds))
 
     def draw(axes):
@@ -141,7 +141,7 @@ def bayes_errors(measured):
         axes.axhline(1, color=INK, linewidth=0.8, alpha=0.4)
         for prior in (0.001, 0.01, 0.05):
             axes.axvline(np.log(prior / (1 - prior)), color=INK, linewidth=0.8, alpha=0.4, dashes=(2, 3))
-        axes.set(xlabel="prior log-odds of a target", ylabel="normalised error rate", xlim=(-8, 8), ylim=(0, 1.05 * min(highest, 2)))
+        axes.set(xlabel="prior log-odds of a target", ylabel="normalised error rate", xlim=(-8, 4), ylim=(0, 1.05 * min(highest, 2)))
 
     return _picture(draw, (5.2, 3.6), "bayes", "Normalised Bayes error rates over the prior log-odds of a target")
 

@@ -8,38 +8,35 @@ from pytorch.report.systems import PRIORS, same_trials
 def results(systems):
     if not systems:
         return section("Results", "<p>No trials are scored yet: steps/eer.py writes the figures that stand here.</p>\n")
-    heads = ["system", "EER, %", *(f"{kind}DCF<br>{prior}" for kind in ("min", "act") for prior in PRIORS), "Cllr", "minCllr", "targets", "non-<br>targets"]
+    heads = ["system", "EER, %", *(f"{kind}DCF<br>{prior}" for kind in ("min", "act") for prior in PRIORS), "Cllr", "minCllr", "trials"]
     rows = [[mark(number) + esc(system.name), *_figures(system)] for number, system in enumerate(systems)]
     notes = []
-    if any("intervals" in system.facts for system in systems):
+    if any(system.facts.get("intervals") for system in systems):
         notes.append("Below a figure: its 95 % interval, were other speakers drawn.")
-    if any("cllr" in system.facts and not system.are_llrs for system in systems):
+    if any(system.facts.get("cllr") is not None and not system.are_llrs for system in systems):
         notes.append("Grey actDCF and Cllr: of scores that are not meant as log-likelihood ratios; calibrate them first.")
     note = f"<p>{soft(' '.join(notes))}</p>\n" if notes else ""
     return section("Results", _list_warning(systems), table(heads, rows), note, _subsets(systems))
 
 
 def _figures(system):
-    facts, ends = system.facts, system.facts.get("intervals", {})
+    facts, ends = system.facts, system.facts.get("intervals") or {}
 
-    def cell(value, form, interval=None, is_soft=False):
+    def cell(value, interval=None, is_soft=False, form=".4f", ends_form=".3f", unit=1):
         if value is None:
             return "–"
-        low_high = f"<small>{form(interval[0])} – {form(interval[1])}</small>" if isinstance(interval, list) and len(interval) == 2 else ""
-        return (soft(form(value)) if is_soft else form(value)) + low_high
+        between = "–".join(format(unit * end, ends_form) for end in interval or [])
+        told = format(unit * value, form)
+        return (soft(told) if is_soft else told) + (f"<small>{between}</small>" if between else "")
 
     def of_prior(kind, prior):
-        interval = ends.get(kind)
-        interval = interval.get(prior) if isinstance(interval, dict) else None
-        return cell((facts.get(kind) or {}).get(prior), "{:.4f}".format, interval, kind == "act_dcf" and not system.are_llrs)
+        return cell((facts.get(kind) or {}).get(prior), ends.get(kind, {}).get(prior), kind == "act_dcf" and not system.are_llrs)
 
-    def percent(value):
-        return f"{100 * value:.2f}"
-
-    eer = cell(facts["eer"], percent, ends.get("eer")).replace(percent(facts["eer"]), f"<b>{percent(facts['eer'])}</b>", 1)
+    eer = cell(facts["eer"], ends.get("eer"), form=".2f", ends_form=".2f", unit=100)
     costs = [of_prior(kind, prior) for kind in ("min_dcf", "act_dcf") for prior in PRIORS]
-    cllrs = [cell(facts.get(name), "{:.4f}".format, ends.get(name), name == "cllr" and not system.are_llrs) for name in ("cllr", "min_cllr")]
-    return [eer, *costs, *cllrs, f"{facts['targets']:,}", f"{facts['nontargets']:,}"]
+    cllrs = [cell(facts.get(name), ends.get(name), name == "cllr" and not system.are_llrs) for name in ("cllr", "min_cllr")]
+    trials = f"{facts['targets'] + facts['nontargets']:,}<small>{facts['targets']:,} targets</small>"
+    return [f"<b>{eer}</b>", *costs, *cllrs, trials]
 
 
 def _list_warning(systems):
@@ -59,7 +56,7 @@ def _subsets(systems):
             told = ["–", "–"]
             if "eer" in figures:
                 told = [f"{100 * figures['eer']:.2f}", f"{figures['min_dcf']['0.01']:.4f}"]
-            rows.append([esc(name), *told, f"{figures['targets']:,}", f"{figures.get('nontargets', 0):,}"])
+            rows.append([esc(name), *told, f"{figures['targets']:,}", f"{figures['nontargets']:,}"])
         if rows:
             heads = ["trials", "EER, %", "minDCF 0.01", "targets", "non-targets"]
             parts.append(f"<div><h3>{mark(number)}{esc(system.name)}</h3>\n{table(heads, rows)}</div>\n")
@@ -137,13 +134,14 @@ are promised too often. Bins without a trial of one kind stand at the edge."""
 def worst(found):
     """found: as pytorch.report.worst gives it"""
     parts = []
-    for system, kinds in found:
+    for number, (system, kinds) in enumerate(found):
         tables = []
         for kind, trials in kinds.items():
             rows = [[f"{score:.4g}", *map(_side, sides)] for score, *sides in trials]
             which = "lowest" if kind == "targets" else "highest"
-            tables.append(f"<div><h3>{esc(system.name)}: {kind} with the {which} scores</h3>\n{table(['score', 'enrolment', 'test'], rows, 'words')}</div>\n")
-        parts.append(f'<div class="pair">\n{"".join(tables)}</div>\n')
+            tables.append(f"<div><h3>{kind.capitalize()} with the {which} scores</h3>\n{table(['score', 'enrolment', 'test'], rows, 'words')}</div>\n")
+        opened = "" if number else " open"
+        parts.append(f'<details{opened}><summary>{esc(system.name)}</summary>\n<div class="pair">\n{"".join(tables)}</div>\n</details>\n')
     return section("Worst trials", *parts)
 
 

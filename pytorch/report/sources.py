@@ -7,12 +7,22 @@ from pytorch.files import read_json, sha256
 from pytorch.program import Fail
 
 
-def read_facts(path):
-    """The {name: value} of a JSON file; empty without the file."""
+def read_facts(path, **kinds):
+    """The {name: value} of a JSON file; empty without the file. kinds: of what type values must be that are there, and not null."""
     facts = read_json(path) if path.is_file() else {}
     if not isinstance(facts, dict):
         raise Fail(f"{path}: {{name: value, …}} expected; the program that makes this file writes it so, make it anew")
-    return facts
+    if odd := [name for name, kind in kinds.items() if not isinstance(facts.get(name), kind | None)]:
+        raise Fail(f"{path}: {odd[0]} is malformed; the program that makes this file writes it otherwise, make it anew")
+    return {name: value for name, value in facts.items() if name not in kinds or value is not None}
+
+
+def read_model(exp):
+    return read_facts(exp / "model.json", features=dict, args=dict, loss=dict, targets=dict, classes=list)
+
+
+def read_opts(exp):
+    return read_facts(exp / "opts.json", options=dict, inputs=dict)
 
 
 def is_number(value):

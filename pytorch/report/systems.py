@@ -77,11 +77,17 @@ def _check(path, facts):
         return isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
 
     def are_intervals(value):
-        least = isinstance(value, dict) and isinstance(value.get("min_dcf"), dict) and all(is_interval(value["min_dcf"].get(p)) for p in PRIORS)
-        return least and is_interval(value.get("eer"))
+        if not isinstance(value, dict) or not all(isinstance(value.get(kind), dict) for kind in ("min_dcf", "act_dcf")):
+            return False
+        costs = [value[kind].get(prior) for kind in ("min_dcf", "act_dcf") for prior in PRIORS]
+        return all(map(is_interval, [value.get("eer"), value.get("cllr"), value.get("min_cllr"), *costs]))
 
     def are_subsets(value):
-        return isinstance(value, dict) and all(isinstance(part, dict) and is_count(part.get("targets")) for part in value.values())
+        return isinstance(value, dict) and all(map(is_subset, value.values()))
+
+    def is_subset(part):
+        counted = isinstance(part, dict) and is_count(part.get("targets")) and is_count(part.get("nontargets"))
+        return counted and ("eer" not in part or (is_number(part["eer"]) and of_priors(part.get("min_dcf"))))
 
     wanted = {
         "eer": lambda value: is_number(value) and 0 <= value <= 1,

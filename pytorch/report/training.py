@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pytorch.experiment import best_epoch
 from pytorch.files import need_file
 from pytorch.program import Fail
-from pytorch.report.sources import read_facts
+from pytorch.report.sources import read_opts
 from pytorch.training.validation import FIRST_CHOICE, MEASURES
 
 
@@ -72,7 +72,7 @@ def _read_rows(path, needed, remedy, words=()):
 
 def _best(exp, rows, columns):
     """-> the number of the best epoch, the column that chose it"""
-    asked = read_facts(exp / "opts.json").get("options", {}).get("select")
+    asked = read_opts(exp).get("options", {}).get("select")
     name = next((name for name in (asked, *FIRST_CHOICE) if f"valid_{name}" in columns and name in MEASURES), None)
     column = f"valid_{name}" if name else None
     best = best_epoch(rows, column, MEASURES.get(name))

@@ -24,11 +24,16 @@ def worst_trials(systems, scored, named, number, folder):
     """
     import numpy as np
 
-    found = []
+    found, known = [], {}
     for system, trials in zip(systems, scored, strict=True):
         if trials is None or not system.is_own or not number:
             continue
-        voices = [Voices(data, folder) for data in find_data(system.json, system.facts, named)]
+        voices = []
+        for data in find_data(system.json, system.facts, named):
+            place = data.path.resolve()
+            if place not in known:
+                known[place] = Voices(data, folder)
+            voices.append(known[place])
         kinds = {}
         for name, kind, sign in (("targets", True, 1), ("non-targets", False, -1)):
             places = np.flatnonzero(trials.labels == kind)

@@ -85,7 +85,7 @@ def update_of(training, args, device, processes):
     network = training.network.train()
     freeze(network.model, args.freeze)
     optimizer = build_optimizer(args.optimizer, weight_groups(network, True), args.lr, args.weight_decay, args.momentum)
-    average = RunningAverage(network.model, args.ema) if args.ema else None
+    average = RunningAverage(network, args.ema) if args.ema else None
     return Update(network, training.front, optimizer, args, device, processes, average)
 
 

@@ -36,8 +36,9 @@ class Log:
         figure = f", {figure_in_words(self.measure, row[self.measure])}" if self.measure else ""
         valid = "".join(f", {figure_in_words(name, value)}" for name, value in row.items() if name.startswith("valid_") and value is not None)
         skipped = f", {row['skipped']} steps skipped" if row["skipped"] else ""
+        margin = f", margin at {100 * row['margin_share']:.0f} %" if 0 < row["margin_share"] < 1 else ""
         print(
-            f"epoch {row['epoch']} of {self.epochs}: loss {row['loss']:.4f}{figure}, lr {row['lr']:.2e}{valid}{skipped}, {rates_in_words(row)}, "
+            f"epoch {row['epoch']} of {self.epochs}: loss {row['loss']:.4f}{figure}, lr {row['lr']:.2e}{margin}{valid}{skipped}, {rates_in_words(row)}, "
             f"{clock(left)} left",
             flush=True,
         )

@@ -24,6 +24,8 @@ from pytorch.training.weights import average_epochs, freeze
 
 SHOWN_EVERY = 15  # seconds between the lines of an epoch under way
 
+KEPT_BAD = 10  # batches without a finite loss or gradient, of each process
+
 
 @dataclass
 class Progress:
@@ -48,7 +50,7 @@ def train(folder, update, batches, validation, options):
     """
     folder, state = Path(folder), Path(folder) / "state" / "state.safetensors"
     network, optimizer, average, device, processes = update.network, update.optimizer, update.average, update.device, update.processes
-    followed = average.model if average else network.model  # what is kept and validated
+    followed = average.network if average else network  # what is kept and validated
     progress = Progress()
     if any(processes.of_first([state.exists()])):
         progress = Progress(**load_state(state, network, optimizer, followed if average else None))
@@ -137,14 +139,14 @@ def train(folder, update, batches, validation, options):
         row = {"epoch": progress.epoch, "step": progress.step, **figures_of(progress, totals, network.loss.measure, device)}
         row |= dict.fromkeys(validation.columns) if validation else {}
         if validated:
-            figures = validation.measure(followed_network(network, followed), update.front, device)
+            figures = validation.measure(followed, update.front, device)
             row |= dict(zip(figures, processes.of_first(list(figures.values())), strict=True))  # other machines may round otherwise
             network.train()
             freeze(network.model, options.freeze)
         progress.rows.append(row)
         if log:
             log.epoch(progress.rows, (time.monotonic() - started) * (total - progress.epoch * steps) / max(1, progress.epoch * steps - done))
-            save_weights(folder / f"epoch-{progress.epoch:03d}.safetensors", followed, network.loss)
+            save_tensors(folder / f"epoch-{progress.epoch:03d}.safetensors", followed.state_dict())
         progress = Progress(epoch=progress.epoch + 1, totals=[0.0] * BAD_IN_A_ROW + totals[BAD_IN_A_ROW:], rows=progress.rows)
         update.totals.copy_(torch.tensor(progress.totals))
         save()
@@ -185,16 +187,6 @@ def best_of(rows, validation):
     return best_epoch(rows, f"valid_{validation.select}", MEASURES[validation.select]) if validation else best_epoch(rows)
 
 
-def followed_network(network, followed):
-    """The network with the running average of the model in its place, where there is one"""
-    return network if followed is network.model else type(network)(followed, network.loss)
-
-
-def save_weights(path, model, loss):
-    tensors = {f"{part}.{name}": tensor for part, module in (("model", model), ("loss", loss)) for name, tensor in module.state_dict().items()}
-    save_tensors(path, tensors)
-
-
 def write_average(folder, rows, last):
     epochs = [row["epoch"] for row in rows][-last:]
     save_tensors(folder / "average.safetensors", average_epochs([folder / f"epoch-{epoch:03d}.safetensors" for epoch in epochs]))
@@ -215,9 +207,12 @@ def tell_of_bad(folder, batches, place, bad_in_a_row, limit, network, processes)
     utts = sorted({batches.source.utts[index] for index in batches.sampler.draw(*place)[0].tolist()})  # of all processes
     held = ", ".join(utts[:5]) + (", …" if len(utts) > 5 else "")
     kept = folder / "bad" / f"epoch-{place[0]:03d}-step-{place[1] + 1:05d}.rank-{processes.rank}.safetensors"
-    save_tensors(kept, {"x": x, "targets": targets}, {"utterances": [batches.source.utts[index] for index in indices.tolist()]})
+    said = ""
+    if len(list(kept.parent.glob(f"*.rank-{processes.rank}.safetensors"))) < KEPT_BAD:
+        save_tensors(kept, {"x": x, "targets": targets}, {"utterances": [batches.source.utts[index] for index in indices.tolist()]})
+        said = f"; kept in {kept}"
     if processes.first:
-        print(f"epoch {place[0]}, step {place[1] + 1}: loss or gradient not finite, step skipped; it held {held}; kept in {kept}", file=sys.stderr, flush=True)
+        print(f"epoch {place[0]}, step {place[1] + 1}: loss or gradient not finite, step skipped; it held {held}{said}", file=sys.stderr, flush=True)
     if bad_in_a_row >= limit:
         gradients = {name: gradient_numbers(weight) for name, weight in network.named_parameters() if weight.grad is not None}
         broken = next((name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()), "none")

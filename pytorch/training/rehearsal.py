@@ -28,7 +28,7 @@ def rehearse(update, batches):
     update.buffers.keep()
     update.backward(x, targets, sampler.batch_size // sampler.chunks, Stage(0.0, 0, 0))
     start = None
-    if network.loss.measure == "accuracy":
+    if network.loss.measure == "accuracy" and network.loss.scores_are_logits:
         with torch.no_grad(), autocast(update.device, update.options.precision):
             rows = slice(0, len(x), sampler.chunks)
             scores = network.loss.scores(network.model(update.front(x[rows])[0]))

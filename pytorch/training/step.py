@@ -48,7 +48,7 @@ class Update:
         take_step(self.optimizer, good)
         self.buffers.restore_unless(good)
         if self.average:
-            self.average.follow(self.network.model, stage.step, good)
+            self.average.follow(self.network, stage.step, good)
         self.totals[:3] += torch.where(good, torch.stack([loss.double() * len(targets), figure, torch.full_like(figure, len(targets))]), 0.0)
         self.totals[SKIPPED] += bad
         self.totals[BAD_IN_A_ROW] = torch.where(bad, self.totals[BAD_IN_A_ROW] + 1, 0.0)

@@ -53,19 +53,19 @@ class Buffers:
 
 
 class RunningAverage:
-    """A copy of a model that follows it (EMA): after step t it is d * itself + (1 - d) * model, d = min(decay, (1 + t) / (10 + t)).
+    """A copy of a network that follows it (EMA): after step t it is d * itself + (1 - d) * network, d = min(decay, (1 + t) / (10 + t)).
 
     The first steps count for more so that the initial weights are soon forgotten. Running statistics are averaged too, whole numbers taken over.
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992; d as in TensorFlow's ExponentialMovingAverage.
     """
 
-    def __init__(self, model, decay):
-        self.model, self.decay = copy.deepcopy(model).eval().requires_grad_(False), decay
+    def __init__(self, network, decay):
+        self.network, self.decay = copy.deepcopy(network).eval().requires_grad_(False), decay
 
     @torch.no_grad()
-    def follow(self, model, step, good):
+    def follow(self, network, step, good):
         """step: updates done before this one; good: () bool tensor, False where the step was skipped"""
-        own, others = list(self.model.state_dict().values()), list(model.state_dict().values())
+        own, others = list(self.network.state_dict().values()), list(network.state_dict().values())
         real = [place for place, tensor in enumerate(own) if tensor.is_floating_point()]
         gaps = torch._foreach_sub([others[place] for place in real], [own[place] for place in real])
         torch._foreach_mul_(gaps, good * (1 - min(self.decay, (1 + step) / (10 + step))))
