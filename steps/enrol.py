@@ -6,7 +6,7 @@ Reads   <exp>             an experiment directory, or a file of utils/package_mo
 Writes  <gallery>         the mean embedding of each speaker, and of how many utterances; speakers who are there already stay
 e.g.    steps/enrol.py exp/x staff.gallery anna=a1.wav anna=a2.wav bert=b.flac
         steps/enrol.py --xvectors exp/x/enrol/xvector.scp exp/x staff.gallery data/enrol
-        steps/enrol.py --remove bert exp/x staff.gallery
+        steps/enrol.py --remove true exp/x staff.gallery bert
 """
 
 import sys
@@ -24,17 +24,18 @@ def parse_args():
     parser = Parser(__doc__)
     add_recording_options(parser)
     parser.add_argument("gallery", type=Path, help="file of the gallery, made or added to")
-    parser.add_argument("words", nargs="*", metavar="speaker=file", help="recordings of speakers, or one data directory")
+    parser.add_argument("words", nargs="+", metavar="speaker=file", help="recordings of speakers, or one data directory")
     parser.add_argument("--xvectors", type=Path, metavar="SCP", help="embeddings of the data directory's utterances, by steps/extract.py with this extractor")
-    parser.add_argument("--remove", action="append", metavar="SPEAKER", default=[], help="a speaker to forget; may stand several times")
+    parser.add_argument("--remove", type=boolean, default=False, help="forget speakers: the words are their ids")
     parser.add_argument("--overwrite", type=boolean, default=False, help="enrol speakers anew who are there already")
     args = parser.parse_args()
-    if not args.words and not args.remove:
-        parser.error("nobody to enrol, and nobody to remove")
-    args.data = Path(args.words[0]) if len(args.words) == 1 and ("=" not in args.words[0] or Path(args.words[0]).is_dir()) else None
+    args.data, args.files = None, []
+    if not args.remove and len(args.words) == 1 and ("=" not in args.words[0] or Path(args.words[0]).is_dir()):
+        args.data = Path(args.words[0])
+    elif not args.remove:
+        args.files = [named(parser, word) for word in args.words]
     if args.xvectors and not args.data:
         parser.error("argument --xvectors: the embeddings of a data directory; name that in place of recordings")
-    args.files = [] if args.data else [named(parser, word) for word in args.words]
     return args
 
 
@@ -51,35 +52,36 @@ def main():
     data = DataDir(args.data) if args.data else None
     if args.xvectors:
         need_file(args.xvectors, "make it with steps/extract.py")
-    lock = hold(args.gallery.with_name(f".{args.gallery.name}.lock"), "enrol")
+    with hold(args.gallery.with_name(f".{args.gallery.name}.lock"), "enrol"):
+        print(enrol(args, data))
+
+
+def enrol(args, data):
+    """Write the gallery -> what was done, in words"""
     extractor = extractor_of(args)
 
     from pytorch.gallery import Gallery
 
     gallery = Gallery.load(args.gallery) if args.gallery.exists() else Gallery.of(extractor)
     gallery.check(extractor, args.gallery)
-    found = embedded(args, data, extractor)
+    found = {} if args.remove else embedded(args, data, extractor)
     try:
-        for speaker in args.remove:
+        for speaker in args.words if args.remove else ():
             gallery.remove(speaker)
         for speaker, vectors in found.items():
             gallery.enrol(speaker, vectors, args.overwrite)
     except Fail as error:
         raise Fail(f"{args.gallery}: {error}") from None
     gallery.save(args.gallery)
-    lock.close()
-    gone = f", {len(args.remove)} removed" if args.remove else ""
-    utterances = sum(map(len, found.values()))
-    print(f"enrol: {utterances} utterances{gone}; {len(gallery.speakers)} speakers are in {args.gallery}")
+    done = f"{len(args.words)} speakers removed" if args.remove else f"{sum(map(len, found.values()))} utterances of {len(found)} speakers enrolled"
+    return f"enrol: {done}; {len(gallery.speakers)} are in {args.gallery}"
 
 
 def embedded(args, data, extractor):
     """-> {speaker: (n, dim) embeddings}"""
-    import numpy as np
-
     if data is None:
         spks = [speaker for speaker, _ in args.files]
-        vectors = extractor.embed_all(path for _, path in args.files) if args.files else np.empty((0, 0))
+        vectors = extractor.embed_all(path for _, path in args.files)
     elif args.xvectors:
         utts, vectors = embeddings_of(data, args.xvectors, extractor)
         spks = [data.utt2spk[utt] for utt in utts]

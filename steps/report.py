@@ -35,15 +35,15 @@ from pytorch.report.worst import worst_trials
 def parse_args():
     parser = Parser(__doc__)
     parser.add_argument("exp", type=Path, help="experiment directory")
-    parser.add_argument("--compare", type=named_json, action="append", metavar="NAME=JSON", help="figures of another system; may stand several times")
-    parser.add_argument("--data", type=Path, action="append", default=[], metavar="DIR", help="data directory of trials or embeddings; may stand several times")
-    parser.add_argument("--llrs", action="append", default=[], metavar="NAME", help="a system whose scores are log-likelihood ratios made elsewhere")
+    parser.add_argument("--compare", type=named_json, action="append", metavar="NAME=JSON", help="other figures to show; may stand several times")
+    parser.add_argument("--data", type=Path, action="append", metavar="DIR", help="data directory of trials or embeddings; may stand several times")
+    parser.add_argument("--llrs", action="append", metavar="NAME", help="a system whose scores are log-likelihood ratios made elsewhere")
     parser.add_argument("--embeddings", choices=("tsne", "pca", "none"), default="tsne", help="how they are drawn in two dimensions")
     parser.add_argument("--points", type=positive_int, default=1000, help="embeddings of a folder drawn at most")
     parser.add_argument("--worst", type=count, default=10, help="worst trials of each kind that are listed")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page; <exp>/report.html without it")
     args = parser.parse_args()
-    args.compare = args.compare or []
+    args.compare, args.data, args.llrs = args.compare or [], args.data or [], args.llrs or []
     names = [name for name, _ in own_results(args.exp) + args.compare]
     if double := [name for name in names if names.count(name) > 1]:
         parser.error(f"argument --compare: two systems are named '{double[0]}'; give each a name of its own")

@@ -24,6 +24,7 @@ from pytorch.gallery import Gallery
 FEATURES = FeatureOptions(num_mel_bins=24)
 PACK = "../utils/package_model"
 SINC = {"sinc_dim": "8", "conv_dim": "6", "frame_dim": "8", "stats_dim": "8", "embed_dim": "6"}
+KINDS = "one channel of samples expected, integers of 16 or 32 bits or floats"
 SPEAKERS = ("anna", "bert", "cleo")
 
 
@@ -140,10 +141,10 @@ def test_samples_at_hand_are_recordings_too(extractor, wavs, vectors):
     [
         (
             (np.zeros((2, 8000), dtype=np.int16), 16000),
-            "recording 0: one channel of samples expected, integers of 16 or 32 bits or floats, not int16 (2, 8000)",
+            f"recording 0: {KINDS}, not int16 (2, 8000)",
         ),
-        ((np.zeros(8000, dtype=np.uint8), 16000), "recording 0: one channel of samples expected, integers of 16 or 32 bits or floats, not uint8 (8000,)"),
-        ((np.zeros(0), 16000), "recording 0: one channel of samples expected, integers of 16 or 32 bits or floats, not float64 (0,)"),
+        ((np.zeros(8000, dtype=np.uint8), 16000), f"recording 0: {KINDS}, not uint8 (8000,)"),
+        ((np.zeros(0), 16000), f"recording 0: {KINDS}, not float64 (0,)"),
         ((np.zeros(8000), 8000), "recording 0: 8000 Hz, 16000 Hz expected; convert it with --resample true, or set --sample-frequency"),
         ((np.full(8000, np.nan), 16000), "recording 0: samples that are not finite"),
         (3, "recording 0: a path or (samples, rate) expected"),
@@ -296,7 +297,7 @@ def test_one_recording_alone_ends_with_status_2(exp, wavs, program):
 def gallery(exp, wavs, tmp_path):
     path = tmp_path / "staff.gallery"
     said = call("enrol", exp, path, f"anna={wavs['anna0']}", f"anna={wavs['anna1']}", f"bert={wavs['bert0']}")
-    assert said == f"enrol: 3 utterances; 2 speakers are in {path}\n"
+    assert said == f"enrol: 3 utterances of 2 speakers enrolled; 2 are in {path}\n"
     return path
 
 
@@ -315,16 +316,16 @@ def test_speakers_are_added_replaced_and_removed(exp, gallery, wavs, vectors):
     assert gallery.read_bytes() == before
     call("enrol", "--overwrite", "true", exp, gallery, f"cleo={wavs['cleo1']}")
     close(Gallery.load(gallery).speakers["cleo"][0], vectors["cleo1"])
-    assert call("enrol", "--remove", "bert", "--remove", "cleo", exp, gallery) == f"enrol: 0 utterances, 2 removed; 1 speakers are in {gallery}\n"
-    assert failure(call, "enrol", "--remove", "bert", exp, gallery) == f"{gallery}: 'bert' is not enrolled"
+    assert call("enrol", "--remove", "true", exp, gallery, "bert", "cleo") == f"enrol: 2 speakers removed; 1 are in {gallery}\n"
+    assert failure(call, "enrol", "--remove", "true", exp, gallery, "bert") == f"{gallery}: 'bert' is not enrolled"
 
 
 def test_who_speaks_is_told_and_who_is_nobody_of_the_gallery_is_unknown(exp, gallery, wavs, vectors, program):
     models = {"anna": (vectors["anna0"] + vectors["anna1"]) / 2, "bert": vectors["bert0"]}
     tests = ("anna2", "bert1", "cleo1")
     best = {test: max((cosine(models[spk], vectors[test]), spk) for spk in models) for test in tests}
-    threshold = sorted(score for score, _ in best.values())[1]
-    done = program("steps/identify.py", "--threshold", threshold - 1e-4, exp, gallery, *(wavs[test] for test in tests))
+    threshold = np.mean(sorted(score for score, _ in best.values())[:2])
+    done = program("steps/identify.py", "--threshold", threshold, exp, gallery, *(wavs[test] for test in tests))
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line.split() for line in done.stdout.splitlines()]
     worst = min(best, key=best.get)
@@ -350,7 +351,7 @@ def test_in_a_closed_set_nobody_is_unknown(exp, gallery, wavs):
 
 def test_data_directories_are_enrolled_and_identified_by_recordings_or_embeddings(exp, data, extracted, tmp_path):
     one, other = tmp_path / "one", tmp_path / "other"
-    assert call("enrol", exp, one, data) == f"enrol: 9 utterances; 3 speakers are in {one}\n"
+    assert call("enrol", exp, one, data) == f"enrol: 9 utterances of 3 speakers enrolled; 3 are in {one}\n"
     call("enrol", "--xvectors", extracted / "xvector.scp", exp, other, data)
     for spk in SPEAKERS:
         close(Gallery.load(one).speakers[spk][0], Gallery.load(other).speakers[spk][0])
@@ -414,7 +415,7 @@ def test_a_damaged_gallery_is_refused(spoil, message, gallery):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "nobody to enrol, and nobody to remove"),
+        ([], "the following arguments are required: speaker=file"),
         (["a=1.wav", "x"], "argument speaker=file: x: SPEAKER=FILE expected, or one data directory"),
         (["=1.wav", "b=2"], "argument speaker=file: =1.wav: SPEAKER=FILE expected, or one data directory"),
         (["--xvectors", "x.scp", "a=1.wav"], "argument --xvectors: the embeddings of a data directory; name that in place of recordings"),

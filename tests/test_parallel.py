@@ -13,6 +13,8 @@ import kaldiio
 import numpy as np
 import pytest
 import safetensors.numpy
+from narrow import SMALL
+from parallel_networks import LOSSES, VARIANTS
 from parallel_steps import CASES
 from support import write_archive
 from train_data import ROOT, SHORT, SPEED, STEP, TINY, assert_refused, eventually, rows_in, train_here, weights_in, write_data, write_labels
@@ -60,6 +62,24 @@ def test_train_tsv_and_validation_are_those_of_one_process(steps, world):
     for expected, found in zip(one, several, strict=True):
         for name in expected:
             assert found[name] == expected[name] == "" or float(found[name]) == pytest.approx(float(expected[name]), rel=1e-4), name
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """A folder with what parallel_networks.py wrote, and the end of what it said."""
+    folder = tmp_path_factory.mktemp("networks")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script = ROOT / "tests" / "parallel_networks.py"
+    done = subprocess.run([*torchrun, str(script), str(folder)], stderr=subprocess.PIPE, text=True, timeout=300, env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"})
+    return folder, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("name", [*SMALL, *VARIANTS, *LOSSES])
+def test_every_network_and_loss_is_trained_by_two_processes_alike(networks, name):
+    folder, said = networks
+    found = [folder / f"{name}.{rank}" for rank in (0, 1)]
+    assert all(path.exists() for path in found), f"the processes ended before they had trained it: {said}"
+    assert [path.read_text() for path in found] == ["same", "same"]
 
 
 # ---- as a program

@@ -58,7 +58,8 @@ def main():
     }
     write_checked(args.out, tensors_of(extractor, backend), facts, PACKAGE)
     parts = [f"{args.exp}, epoch {epoch}", *(["back-end"] * bool(backend)), *(["calibration"] * bool(extractor.calibration))]
-    parts += [f"threshold {extractor.threshold:.6g}"] * (extractor.threshold is not None)
+    if extractor.threshold is not None:
+        parts.append(f"threshold {extractor.threshold:.6g}")
     print(f"package_model: {', '.join(parts)} in {args.out}, {args.out.stat().st_size / 1e6:.1f} MB")
 
 

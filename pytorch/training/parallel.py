@@ -61,8 +61,9 @@ class Processes:
         """The network as it is called in training: gradients become means over all processes while the backward pass still runs."""
         if self.world == 1:
             return network
-        own = getattr(network.loss, "sampled_classes", 0)  # its sparse gradient is averaged by optimizers.average_rows
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, ["loss.weight"] if own else [])
+        # their sparse gradients are averaged by optimizers.average_rows
+        sampled = [f"{name}.weight" for name, module in network.named_modules() if getattr(module, "sampled_classes", 0)]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, sampled)
         return DistributedDataParallel(network, gradient_as_bucket_view=True)
 
     def without_averaging(self, network):

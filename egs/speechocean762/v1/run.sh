@@ -62,11 +62,11 @@ if stage 5 "score the trials"; then
     "$steps/score_cosine.py" --overwrite "$overwrite" --mean "$system/train/xvector.scp" "$data/test/trials" "$system/test/xvector.scp" "$system/test/scores"
     for variant in _raw ""; do
       echo "$(basename "$system"), training mean ${variant:+not }subtracted:"
-      "$steps/eer.py" "$data/test/trials" "$system/test/scores$variant" "$system/test/eer$variant.json"
+      "$steps/eer.py" --data "$data/test" "$data/test/trials" "$system/test/scores$variant" "$system/test/eer$variant.json"
     done
   done
 fi
 
 if stage 6 "report"; then
-  "$steps/report.py" --compare "mean and deviation=$baseline/test/eer.json" "$dir"
+  "$steps/report.py" --data "$data/train" --data "$data/test" --compare "mean and deviation=$baseline/test/eer.json" "$dir"
 fi
