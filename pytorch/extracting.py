@@ -9,6 +9,7 @@ from pytorch.files import need_file, read_json
 from pytorch.jobs import add_job_options
 from pytorch.package import Package, identity, open_experiment, seed_of
 from pytorch.program import Fail, boolean, finite_float, positive_int
+from pytorch.progress import track
 
 
 def add_extractor_options(parser):
@@ -65,12 +66,18 @@ def need_recordings(paths):
         need_file(path)
 
 
-def recordings_in(data, extractor, args):
-    """Yield (samples, rate) of each utterance of a DataDir, as Extractor.embed_all() takes them."""
+def embed_recordings(data, extractor, args):
+    """-> (N, dim) embeddings of the recordings of a DataDir, in the order of its utterances"""
+    utts = list(data.utt2spk)
+    return extractor.embed_all(_recordings(data, extractor, args), [f"{data.path}: '{utt}'" for utt in utts])
+
+
+def _recordings(data, extractor, args):
+    """Yield (samples, rate) of each utterance."""
     from pytorch.data.recordings import Recordings, audio_options_of
 
     recordings = Recordings(data, extractor.wanted.rate, **audio_options_of(args))
-    for utt in data.utt2spk:
+    for utt in track(data.utt2spk, len(data.utt2spk), "utterances"):
         yield recordings.read(utt) / 32768, extractor.wanted.rate
 
 

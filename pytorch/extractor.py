@@ -83,12 +83,12 @@ class Extractor:
         """audio: path of a recording, or (samples, rate): one channel, of integers or of floats between -1 and 1 -> (dim,) float32"""
         return self.embed_all([audio])[0]
 
-    def embed_all(self, audios):
-        """audios: a list, or an iterable, of what embed() takes -> (N, dim) float32. Fails name the recording."""
+    def embed_all(self, audios, ids=None):
+        """audios: a list, or an iterable, of what embed() takes; ids: theirs, for messages, where they are not paths -> (N, dim) float32"""
         found, held, names, size = [], [], [], 0
         most = _AT_ONCE * (self.wanted.samples(self.batch_frames) if not self.vad else self.batch_frames)
         for number, audio in enumerate(audios):
-            name = str(audio) if isinstance(audio, str | Path) else f"recording {number}"
+            name = ids[number] if ids else str(audio) if isinstance(audio, str | Path) else f"recording {number}"
             held.append(self._given(audio, name))
             names.append(name)
             size += len(held[-1])

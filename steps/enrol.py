@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir
-from pytorch.extracting import add_recording_options, embeddings_of, extractor_of, need_recordings, recordings_in
+from pytorch.extracting import add_recording_options, embed_recordings, embeddings_of, extractor_of, need_recordings
 from pytorch.files import need_file
 from pytorch.marker import hold
 from pytorch.program import Fail, Parser, boolean, run
@@ -86,7 +86,7 @@ def embedded(args, data, extractor):
         utts, vectors = embeddings_of(data, args.xvectors, extractor)
         spks = [data.utt2spk[utt] for utt in utts]
     else:
-        spks, vectors = list(data.utt2spk.values()), extractor.embed_all(recordings_in(data, extractor, args))
+        spks, vectors = list(data.utt2spk.values()), embed_recordings(data, extractor, args)
     rows = {}
     for row, spk in enumerate(spks):
         rows.setdefault(spk, []).append(row)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir
-from pytorch.extracting import add_decision_options, add_recording_options, embeddings_of, extractor_of, need_recordings, recordings_in
+from pytorch.extracting import add_decision_options, add_recording_options, embed_recordings, embeddings_of, extractor_of, need_recordings
 from pytorch.files import need_file, whole_file
 from pytorch.program import Fail, Parser, boolean, positive_int, run
 
@@ -53,7 +53,7 @@ def main():
     elif args.xvectors:
         names, vectors = embeddings_of(data, args.xvectors, extractor)
     else:
-        names, vectors = list(data.utt2spk), extractor.embed_all(recordings_in(data, extractor, args))
+        names, vectors = list(data.utt2spk), embed_recordings(data, extractor, args)
     found = extractor.identify_vectors(gallery, vectors, args.top, names)
     lines = [line(name, *entry, args.top) for name, entries in zip(names, found, strict=True) for entry in entries]
     unknown = sum(entries[0][1].accepted is False for entries in found)

@@ -364,6 +364,14 @@ def test_data_directories_are_enrolled_and_identified_by_recordings_or_embedding
     assert len(found) == 9
 
 
+def test_an_utterance_that_cannot_be_embedded_is_named(exp, wavs, tmp_path):
+    soundfile.write(tmp_path / "short.wav", np.ones(900, dtype=np.int16), 16000)
+    write_data_dir(tmp_path / "data", {"a-0": wavs["anna0"], "a-1": tmp_path / "short.wav"}, {"a-0": "a", "a-1": "a"})
+    message = f"{tmp_path}/data: 'a-1': 4 frames, but the network takes no less than 15"
+    assert failure(call, "enrol", exp, tmp_path / "g", tmp_path / "data") == message
+    assert not (tmp_path / "g").exists()
+
+
 def test_thousands_of_speakers_are_told_apart_at_once(extractor):
     chance = np.random.default_rng(0)
     gallery, own = Gallery.of(extractor), chance.standard_normal((5000, 6)).astype(np.float32)

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import kaldiio
 import numpy as np
@@ -16,6 +15,7 @@ import safetensors.numpy
 from narrow import SMALL
 from parallel_networks import LOSSES, VARIANTS
 from parallel_steps import CASES
+from processes import processes_of
 from support import write_archive
 from train_data import ROOT, SHORT, SPEED, STEP, TINY, assert_refused, eventually, rows_in, train_here, weights_in, write_data, write_labels
 
@@ -88,20 +88,6 @@ def test_every_network_and_loss_is_trained_by_two_processes_alike(networks, name
 def started(*words, **more):
     command = [sys.executable, str(ROOT / STEP), *map(str, words)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **more)
-
-
-def processes_of(exp):
-    """{rank: process id} of what trains into this folder; None is the launcher."""
-    found = {}
-    for entry in sorted(Path("/proc").glob("[0-9]*"), key=lambda entry: -int(entry.name)):  # readers come after what started them
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if str(exp).encode() in words:
-                rank = dict(line.partition(b"=")[::2] for line in (entry / "environ").read_bytes().split(b"\0")).get(b"RANK")
-                found[rank and int(rank)] = int(entry.name)
-        except (FileNotFoundError, ProcessLookupError, NotADirectoryError, ValueError):
-            continue
-    return found
 
 
 def wait_for_rows(exp, number, process):

@@ -1,10 +1,16 @@
-"""utils/submit.py --engine slurm, on a Slurm of one machine (tests/engines/slurm.sh)."""
+"""utils/submit.py --engine slurm, and a training on two nodes, on a Slurm of one machine (tests/engines/slurm.sh)."""
 
+import json
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
-from cluster_tests import ClusterTests, eventually
+from cluster_tests import ClusterTests, eventually, job_of
 from engines.support import Site, engine
+from processes import processes_of
+from train_data import ROOT, SPEED, STEP, TINY, rows_in, weights_in, write_data
 
 pytestmark = pytest.mark.long
 
@@ -21,6 +27,16 @@ def site(slurm, tmp_path):
     return Site("slurm", tmp_path, environment=slurm)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def out_of_time(slurm, tmp_path_factory):
+    """(site, submit.py) of a job that meets its limit while other tests run: Slurm counts in minutes."""
+    site = Site("slurm", tmp_path_factory.mktemp("time"), environment=slurm)
+    process = site.start("--time", "1", "log/x.log", "sleep", "600")
+    yield site, process
+    process.terminate()
+    process.communicate(timeout=60)
+
+
 class TestSlurm(ClusterTests):
     name, queue, cancel = "Slurm", ("squeue", "-h", "-o", "%F"), "scancel"
 
@@ -29,11 +45,6 @@ class TestSlurm(ClusterTests):
         assert done.returncode == 1
         assert "job failed, log is in log/x.log (out of memory: raise --mem, now 100M)\n" in done.stderr
         assert "# out of memory: raise --mem, now 100M\n" in (site.folder / "log/x.log").read_text()
-
-    def test_a_task_killed_for_time_says_so(self, site):
-        done = site.submit("--time", "1", "log/x.log", "sleep", "600")  # Slurm counts in minutes
-        assert done.returncode == 1
-        assert "(out of time: raise --time, now 0:01:00)\n" in done.stderr
 
     def test_cards_are_given_out_and_not_twice(self, site):
         done = site.submit("--gpu", "1", "JOB=1:5", "log/x.JOB.log", "echo", "$SLURMD_NODENAME/$CUDA_VISIBLE_DEVICES", ";", "sleep", "2")
@@ -65,10 +76,6 @@ class TestSlurm(ClusterTests):
         assert refused.stderr.startswith("submit.py: --time 1:00:00: no line for it in conf/slurm.conf: 'option time=* …' says what it adds to sbatch")
 
     def test_an_array_submitted_right_before_its_submitter_was_killed_is_found_by_its_name(self, site):
-        import json
-
-        from cluster_tests import job_of
-
         process = site.start("log/x.log", "sleep", "3")
         job = job_of(site, "x")
         process.kill()
@@ -79,6 +86,48 @@ class TestSlurm(ClusterTests):
         assert done.returncode == 0
         assert f"Slurm's job {job} of an earlier start is there" in done.stderr
 
+    def test_a_training_on_two_nodes_is_stopped_goes_on_and_gives_the_bytes_of_two_processes_on_one(self, site):
+        words = [*TINY, "--epochs", 4, "--steps-per-epoch", 60, "--device", "cpu", "--precision", "fp32", write_data(site.folder / "data", "abcdef", 1)]
+        whole, exp = site.folder / "whole", site.folder / "exp"
+        here = train(site, *words, whole, "--num-gpus", 2)
+
+        nodes = ["--num-nodes", 2, "--num-gpus", 1, "--cmd", "submit.py --engine slurm --mem 3G"]
+        process = train(site, *words, exp, *nodes)
+        assert eventually(lambda: process.poll() is not None or ((exp / "train.tsv").exists() and rows_in(exp)))
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=60)
+        assert process.returncode == 143, said
+        log = (exp / "log/train.log").read_text()
+        assert log.count("stopped in epoch ") == 1, log
+        assert (exp / "state/state.safetensors").exists()
+        assert not list((exp / "q").glob("train*.json"))
+
+        again = train(site, *words, exp, *nodes)
+        said = again.communicate(timeout=100)
+        assert (again.returncode, said[1]) == (0, ""), said
+        assert "going on after epoch " in said[0]
+        assert here.communicate(timeout=100)[1] == ""
+        for epoch in range(1, 5):
+            assert weights_in(exp, epoch) == weights_in(whole, epoch)
+        assert rows_in(exp, SPEED) == rows_in(whole, SPEED)
+
+    def test_a_training_on_two_nodes_of_which_one_dies_ends(self, site):
+        data, exp = write_data(site.folder / "data", "abcdef", 1), site.folder / "exp"
+        nodes = ["--num-nodes", 2, "--num-gpus", 1, "--cmd", "submit.py --engine slurm --mem 3G"]
+        process = train(site, *TINY, "--epochs", 1000, "--steps-per-epoch", 60, "--device", "cpu", data, exp, *nodes)
+        assert eventually(lambda: process.poll() is not None or ((exp / "train.tsv").exists() and rows_in(exp)))
+        os.kill(processes_of(exp)[1], signal.SIGKILL)
+        said = process.communicate(timeout=100)[1]
+        assert process.returncode == 1
+        assert "process 2 of 2 was ended by SIGKILL" in said
+        assert said.endswith(f"train.py: the job failed, see {exp}/log/train.log; started again, it goes on from where it was saved\n")
+
+    def test_a_task_killed_for_time_says_so(self, out_of_time):
+        _, process = out_of_time
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode == 1
+        assert "(out of time: raise --time, now 0:01:00)\n" in said
+
     def test_a_controller_that_is_away_for_a_while_loses_nothing(self, site, slurm):
         folder = os.path.dirname(slurm["SLURM_CONF"])
         process = site.start("log/x.log", "sleep", "4")
@@ -88,3 +137,8 @@ class TestSlurm(ClusterTests):
         assert process.wait(timeout=60) == 0
         site.run("env", "PATH=" + os.environ["PATH"] + ":/usr/sbin", "slurmctld")
         assert eventually(lambda: site.run("sinfo", "-h", "-t", "idle", "-o", "%D").stdout.strip() == "2")
+
+
+def train(site, *words):
+    command = site.words(sys.executable, ROOT / STEP, *words)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=site.environment)

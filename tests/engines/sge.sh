@@ -10,7 +10,7 @@ gpus=2 # counted only
 root=/var/lib/gridengine
 
 if [ "${2:-}" != inside ]; then
-  for program in sge_qmaster sge_execd qsub unshare nsenter; do
+  for program in sge_qmaster sge_execd qsub ip pgrep unshare nsenter; do
     command -v "$program" > /dev/null || { echo "no program $program: tests/engines/install.sh installs it"; exit 3; }
   done
   [ "$(id -u)" = 0 ] || { echo "only root can start it: it has to have a network of its own"; exit 3; }
