@@ -31,8 +31,7 @@ def clip_gradients(weights, largest):
     norm = nn.utils.get_total_norm(gradients)
     if largest < float("inf"):
         share = (largest / (norm + 1e-6)).clamp(max=1)
-        for gradient in gradients:
-            gradient.detach().mul_(share)
+        torch._foreach_mul_([gradient.detach() for gradient in gradients], share)
     return norm
 
 

@@ -48,7 +48,8 @@ DefMemPerCPU=500
 SlurmdParameters=config_overrides
 ReturnToService=2
 SchedulerParameters=sched_min_interval=0,batch_sched_delay=0,sched_interval=1,bf_interval=1
-KillWait=2
+KillWait=10
+MessageTimeout=5
 GresTypes=gpu
 NodeName=$names NodeHostname=$host NodeAddr=127.0.0.1 Port=$ports CPUs=$cpus RealMemory=16000 Gres=gpu:$gpus State=UNKNOWN
 PartitionName=main Nodes=$names Default=YES MaxTime=INFINITE State=UP
