@@ -62,7 +62,8 @@ class Experiment:
         for name in {**own, **settings}:
             if own.get(name) != settings.get(name):
                 here, there = (json.dumps(side.get(name)).strip('"') for side in (settings, own))
-                raise Fail(f"{where}: made with --{name.replace('_', '-')} {here}, {self.path} was trained on {there}; make the features anew")
+                remedy = "make the features anew, or leave feats.scp out: they are then computed from wav.scp"
+                raise Fail(f"{where}: made with --{name.replace('_', '-')} {here}, {self.path} was trained on {there}; {remedy}")
 
     def load(self, epoch, device):
         """-> the model with the weights of an epoch, in evaluation mode"""

@@ -10,7 +10,7 @@ Writes  <exp>/{cmd,opts.json,model.json}                what is trained, on what
 e.g.    steps/train.py --valid data/valid --loss aam --epochs 30 data/train exp/xvector
         steps/train.py --model sinctdnn --sampler speaker --batch-size 256 --days-per-epoch 5 --schedule constant --lr 0.01 data/train exp/sinc
         steps/train.py --targets utt2age --loss regression --schedule one-cycle data/train exp/age
-        steps/train.py --init exp/resnet --min-frames 600 --max-frames 600 --loss-args margin=0.5 --margin-warmup-epochs 0 --lr 1e-5 data/train exp/resnet_lm
+        steps/train.py --model resnet --init exp/resnet --min-frames 600 --max-frames 600 --loss-args margin=0.5 --lr 1e-5 data/train exp/resnet_lm
         tensorboard --logdir exp/xvector/tensorboard
 """
 
@@ -64,7 +64,7 @@ def parse_args():
 
     seen = parser.add_argument_group("what is seen")
     seen.add_argument("--cmn", choices=("mean", "none"), default="mean", help="subtract the mean of what the network sees (crop, utterance)")
-    seen.add_argument("--voiced", type=boolean, default=True, help="only frames that vad.scp calls voiced; not for waveforms")
+    seen.add_argument("--voiced", type=boolean, help="only frames that vad.scp calls voiced (default: true; false where recordings are read)")
     seen.add_argument("--online-feats", type=Path, metavar="CONF", help="file of feature options (see make_feats.py): compute features while training")
     add_audio_options(seen)
     seen.add_argument("--sampler", choices=("utterance", "class", "speaker", "windows"), default="utterance", help="what is drawn equally often")
@@ -137,6 +137,9 @@ def main():
     valid = DataDir(args.valid) if args.valid else None
     check(args, data, valid)
     wave_input = wave_input_of(args, model_args)
+    if wave_input and args.voiced:
+        raise Fail("--voiced true: only of stored features; recordings are read with all their frames")
+    args.voiced = wave_input is None if args.voiced is None else args.voiced
     options = {**options_of(args, without=NOT_COMPARED), "features": wave_input.settings if wave_input else None}
     marker = Marker(args.exp / ".done" / "train.json", options, fingerprints(args, data, valid, wave_input), True)
     alone, launched = args.job is not None or not args.cmd, LAUNCHED in os.environ
@@ -344,6 +347,8 @@ def begin(args, marker, training):
         if args.epochs > before and args.schedule in ("cosine", "exponential", "one-cycle"):
             print(f"train: {args.epochs} epochs in place of {before}: from here on the {args.schedule} schedule is that of {args.epochs} epochs", flush=True)
         marker.begin()
+        for old in ("best", "final"):  # of fewer epochs; who follows the training is to wait for those to come
+            (args.exp / old).unlink(missing_ok=True)
     else:
         marker.claim([args.exp / "model.json"], args.overwrite)
         for folder in ("state", "tensorboard", "bad"):

@@ -1,9 +1,17 @@
 """What submit.py does on a cluster, whichever it is: test_slurm.py and test_sge.py run these with a `site` of theirs."""
 
 import json
+import os
 import re
 import signal
 import time
+
+import numpy as np
+import pytest
+from support import write_feats
+
+from pytorch.data.data_dir import read_table, write_data_dir
+from pytorch.program import ROOT
 
 DATE = r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ \d{4}"
 
@@ -27,6 +35,14 @@ def job_of(site, name):
     state = site.folder / f"q/{name}.json"
     assert eventually(lambda: state.exists() and json.loads(state.read_text())["job"])
     return json.loads(state.read_text())["job"]
+
+
+def write_energies(folder):
+    """A data directory with features of which compute_vad.py decides, of six utterances."""
+    utt2spk = {f"{spk}-{number}": spk for spk in "abc" for number in (1, 2)}
+    write_data_dir(folder, {utt: f"/nowhere/{utt}.wav" for utt in utt2spk}, utt2spk)
+    write_feats(folder, {utt: np.random.default_rng(1).normal(8, 4, (30, 3)) for utt in utt2spk})
+    return folder
 
 
 class ClusterTests:
@@ -90,12 +106,13 @@ class ClusterTests:
         assert "failed jobs: 1 (code 3), 2 (ended before it was done), 3 (ended before it was done)\n" in done.stderr
         assert kept(site) == []
 
-    def test_term_cancels_what_was_submitted(self, site):
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
+    def test_a_signal_cancels_what_was_submitted(self, site, number):
         process = site.start("JOB=1:2", "log/x.JOB.log", "sleep", "600")
         job = job_of(site, "x")
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 143
-        assert process.stderr.read() == f"submit.py: SIGTERM: ending {self.name}'s job {job}\n"
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1]
+        assert (process.returncode, said) == (128 + number, f"submit.py: {number.name}: ending {self.name}'s job {job}\n")
         assert eventually(lambda: not self.is_queued(site, job))
         assert kept(site) == []
 
@@ -110,6 +127,22 @@ class ClusterTests:
         assert "submit.py: failed jobs: 2 (code 1)\n" in done.stderr
         assert sorted((site.folder / "ran").read_text().split()) == ["1", "2", "3"]
         assert kept(site) == []
+
+    def test_a_step_that_is_killed_and_started_again_finds_its_jobs(self, site):
+        data = write_energies(site.folder / "data")
+        words = [ROOT / "steps/compute_vad.py", "--nj", 3, "--cmd", f"submit.py --engine {site.name}", data]
+        step = site.popen(*words)
+        state = data / "q/compute_vad.json"
+        assert eventually(lambda: state.exists() and json.loads(state.read_text())["job"])
+        job = json.loads(state.read_text())["job"]
+        os.killpg(step.pid, signal.SIGKILL)
+        step.communicate(timeout=60)
+        again = site.popen(*words)
+        said = again.communicate(timeout=100)[1]
+        assert again.returncode == 0, said
+        assert f"submit.py: {self.name}'s job {job} of an earlier start " in said
+        assert [re.search(r"^# Running on \S+ as (\d+)", (data / f"log/compute_vad.{n}.log").read_text(), re.MULTILINE)[1] for n in (1, 2, 3)] == [job] * 3
+        assert list(read_table(data / "vad.scp")) == ["a-1", "a-2", "b-1", "b-2", "c-1", "c-2"]
 
     def test_a_lost_terminal_loses_no_results(self, site):
         words = ["JOB=1:3", "log/x.JOB.log", "echo", "JOB", ">>", "ran", ";", "sleep", "1", ";", "test", "JOB", "-ne", "2"]

@@ -5,6 +5,7 @@ parallel_steps.py FOLDER: data in FOLDER/train and FOLDER/valid; writes FOLDER/w
 
 import os
 import sys
+import types
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +43,7 @@ def assembled(words, folder, processes):
     args = step.parse_args()
     data, valid = DataDir(args.data), DataDir(folder / "valid") if "--epochs" in words else None
     training = assemble(args, parse_model_args(args.model_args), parse_loss_args(args.loss_args), data, valid, None, torch.device("cpu"), processes)
-    training.network.train = lambda mode=True: training.network  # it stays in evaluation mode
+    training.network.train = types.MethodType(lambda self, mode=True: self, training.network)  # it stays in evaluation mode, and so do its copies
     training.network.eval()
     return args, training, update_of(training, args, torch.device("cpu"), processes)
 
@@ -77,7 +78,7 @@ def main(folder):
             update(x, targets, examples, args.lr, stage)
         kept |= {f"weight.{weight}": values for weight, values in training.network.state_dict().items()}
         if update.average:
-            kept |= {f"average.{weight}": values for weight, values in update.average.model.state_dict().items()}
+            kept |= {f"average.{weight}": values for weight, values in update.average.network.state_dict().items()}
         kept["totals"] = processes.sum(update.totals)
         if processes.first:
             save_tensors(out / f"{name}.safetensors", {key: value.detach().clone().contiguous() for key, value in kept.items()})

@@ -21,6 +21,8 @@ from pytorch.program import Fail
 STEP = "steps/extract.py"
 STATS = "steps/extract_stats.py"
 
+REMEDY = "make the features anew, or leave feats.scp out: they are then computed from wav.scp"
+
 
 def write_data(folder, speakers, seed):
     """A data directory of features and decisions, 4 utterances of each speaker, 30 to 150 frames of which most are voiced."""
@@ -188,19 +190,19 @@ def test_an_epoch_that_is_not_there_is_refused(which, message, exp, data, tmp_pa
 def test_features_with_other_settings_are_refused_with_both_sides(exp, own, tmp_path, program):
     write_json(own / "feats.json", FeatureOptions(use_energy=True, low_freq=100).to_json())
     done = program(STEP, exp, own, tmp_path / "out")
-    assert_refused(done, "extract.py", f"{own}/feats.json: made with --low-freq 100, {exp} was trained on 20.0; make the features anew")
+    assert_refused(done, "extract.py", f"{own}/feats.json: made with --low-freq 100, {exp} was trained on 20.0; {REMEDY}")
     write_json(own / "feats.json", FeatureOptions(feature="mfcc").to_json())
     done = program(STEP, exp, own, tmp_path / "out")
-    assert_refused(done, "extract.py", f"{own}/feats.json: made with --feature mfcc, {exp} was trained on fbank; make the features anew")
+    assert_refused(done, "extract.py", f"{own}/feats.json: made with --feature mfcc, {exp} was trained on fbank; {REMEDY}")
     write_json(own / "feats.json", FeatureOptions().to_json())
     done = program(STEP, exp, own, tmp_path / "out")
-    assert_refused(done, "extract.py", f"{own}/feats.json: made with --use-energy false, {exp} was trained on true; make the features anew")
+    assert_refused(done, "extract.py", f"{own}/feats.json: made with --use-energy false, {exp} was trained on true; {REMEDY}")
 
 
 def test_feature_settings_without_names_are_refused(exp, own, tmp_path, program):
     (own / "feats.json").write_text("[]")
     done = program(STEP, exp, own, tmp_path / "out")
-    assert_refused(done, "extract.py", f"{own}/feats.json: made with --feature null, {exp} was trained on fbank; make the features anew")
+    assert_refused(done, "extract.py", f"{own}/feats.json: made with --feature null, {exp} was trained on fbank; {REMEDY}")
 
 
 def test_too_short_utterances_are_refused_by_name(exp, own, tmp_path, program):

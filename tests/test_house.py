@@ -1,7 +1,9 @@
 """The rules of the house, held over the whole tree."""
 
 import ast
+import importlib.util
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +99,33 @@ def test_every_option_a_page_shows_is_one_the_program_has(page):
                 known[program] = subprocess.run([sys.executable, ROOT / program, "--help"], capture_output=True, text=True).stdout
             for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", re.sub(r"\"[^\"]*\"|'[^']*'", "", words)):
                 assert re.search(rf"^\s+{option}\b", known[program], re.MULTILINE), f"{program} {option}"
+
+
+def shown_trainings():
+    """The trainings that the pages and the help of steps/train.py show -> list of words"""
+    pages = [path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
+    blocks = [block for page in pages for block in re.findall(r"^```bash\n(.*?)^```", page, re.MULTILINE | re.DOTALL)]
+    text = re.sub(r"\\\n", " ", "\n".join([*blocks, ast.get_docstring(ast.parse((ROOT / "steps/train.py").read_text()))]))
+    lines = [re.split(r"\s#", line)[0] for line in re.findall(r"steps/train\.py (--[^\n|;]*)", text)]
+    return [shlex.split(line) for line in lines if line != "--help"]
+
+
+@pytest.mark.parametrize("words", shown_trainings(), ids=" ".join)
+def test_a_training_that_is_shown_has_arguments_and_parts_of_its_network_and_loss(words, monkeypatch):
+    from pytorch.losses import build_loss
+    from pytorch.models import MODELS, ON_WAVES, build_model
+    from pytorch.training.weights import freeze
+
+    spec = importlib.util.spec_from_file_location("train", ROOT / "steps/train.py")
+    train = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(train)
+    monkeypatch.setattr(sys, "argv", ["train.py", *words])
+    args = train.parse_args()
+    model = build_model(args.model, 1 if args.model in ON_WAVES else 80, train.parse_model_args(args.model_args))
+    freeze(model, args.freeze)
+    build_loss(args.loss, model.embed_dim, 7, train.parse_loss_args(args.loss_args))
+    if args.init and args.init.name in MODELS:  # examples name experiments by their networks
+        assert args.model == args.init.name
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=short)

@@ -121,7 +121,7 @@ def test_a_file_of_feature_options_is_read(tmp_path):
         ("num-mel-bins=8\n", "{path}:1: --name=value expected, not 'num-mel-bins=8'"),
         ("--num-mel-bins=x\n", "{path}: argument --num-mel-bins: a whole number above 0 expected, not 'x'"),
         ("--feature=fbanks\n", "{path}: argument --feature: invalid choice: 'fbanks' (choose from {kinds})"),
-        ("--num-ceps=8\n", "{path}: --num-ceps: no option of --feature fbank; leave it out"),
+        ("--num-ceps=8\n", "{path}: --num-ceps: no option of --feature fbank; leave it out; or say --feature=… in it, which is fbank where nothing is said"),
     ],
 )
 def test_wrong_feature_options_in_a_file_are_named(text, message, tmp_path):

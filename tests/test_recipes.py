@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -40,6 +42,39 @@ def test_mini_runs_from_nothing_to_a_report(whole):
     assert (whole / "exp/xvector_seed1/report.html").stat().st_size > 10000
     speakers = [{line.split()[1] for line in (whole / f"data/{name}/utt2spk").read_text().splitlines()} for name in ("train", "valid", "test")]
     assert sum(map(len, speakers)) == len(set.union(*speakers)) == 16
+
+
+def collect(*paths):
+    return subprocess.run([sys.executable, ROOT / "utils/collect_results.py", *map(str, paths)], capture_output=True, text=True)
+
+
+def test_collected_results_show_the_figures_with_the_interval_and_the_mean(whole, tmp_path):
+    json_path = whole / "exp/xvector_seed1/test/eer.json"
+    found = json.loads(json_path.read_text())
+    other = tmp_path / "xvector_seed2/test/eer.json"
+    other.parent.mkdir(parents=True)
+    other.write_text(json.dumps(found | {"eer": found["eer"] + 0.1, "seed": 2}))
+    head, _, first, second, mean = ([cell.strip() for cell in line.strip("|").split("|")] for line in collect(json_path, other).stdout.splitlines())
+    assert head[:4] == ["system", "seed", "EER %", "95 %"]
+    assert len(head) == len(first) == len(second) == len(mean)
+    low, high = found["intervals"]["eer"]
+    assert first[:4] == ["xvector_seed1 eer", "1", f"{100 * found['eer']:.2f}", f"{100 * low:.2f} to {100 * high:.2f}"]
+    assert first[head.index("Cllr")] == f"{found['cllr']:.4f}"
+    assert mean[2] == f"{100 * found['eer'] + 5:.2f}"
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [({"trials_sha256": "0"}, "scored on another trial list"), ({"cllr": None}, "measure the scores anew")],
+)
+def test_results_that_cannot_stand_in_one_table_are_refused(whole, tmp_path, change, message):
+    json_path = whole / "exp/xvector_seed1/test/eer.json"
+    found = {name: value for name, value in (json.loads(json_path.read_text()) | change).items() if value is not None}
+    (tmp_path / "eer.json").write_text(json.dumps(found))
+    result = collect(json_path, tmp_path / "eer.json")
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_second_run_does_nothing_and_a_stage_alone_gives_the_same(whole):
@@ -138,6 +173,16 @@ def test_a_real_corpus_is_held_out_by_speaker_and_all_target_pairs_are_tried(nam
     assert 0 < same_sex < len(nontargets)
 
 
+@pytest.mark.parametrize("name", ["an4", "speechocean762"])
+def test_the_back_end_of_a_real_corpus_fits_its_training_data(name, request):
+    data = request.getfixturevalue(name) / "data"
+    speakers = [line.split()[1] for line in (data / "train/utt2spk").read_text().splitlines()]
+    recipe = (ROOT / "egs" / name / "v1/run.sh").read_text()
+    lda_dim, top_n = (int(re.search(rf"^{option}=(\d+)", recipe, re.MULTILINE)[1]) for option in ("lda_dim", "top_n"))
+    assert lda_dim < len(set(speakers))
+    assert top_n <= len(speakers)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["an4", "speechocean762"])
 def test_the_network_beats_the_baseline_on_a_real_corpus(name, request):
@@ -145,3 +190,17 @@ def test_the_network_beats_the_baseline_on_a_real_corpus(name, request):
     assert run(f"{name}/v1", folder, "--stage", "2").returncode == 0
     baselines = [json.loads((folder / f"exp/stats/test/eer{variant}.json").read_text())["eer"] for variant in ("", "_raw")]
     assert eer_of(folder) < min(baselines) - 0.01
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["an4", "speechocean762"])
+def test_calibration_on_a_real_corpus_makes_ratios_and_leaves_the_order_of_the_scores(name, request):
+    folder = request.getfixturevalue(name)
+    assert run(f"{name}/v1", folder, "--stage", "2", "--stop-stage", "5").returncode == 0
+    for kind in ("", "_asnorm", "_plda", "_plda_asnorm"):
+        before, after = (json.loads((folder / f"exp/xvector_seed1/test/eer{kind}{more}.json").read_text()) for more in ("", "_cal"))
+        assert after["eer"] == pytest.approx(before["eer"], abs=1e-5)
+        assert after["min_cllr"] <= after["cllr"] < 1
+        if "asnorm" not in kind:  # whose scores may lie near ratios by chance
+            assert after["act_dcf"]["0.05"] < before["act_dcf"]["0.05"]
+            assert after["cllr"] < before["cllr"]

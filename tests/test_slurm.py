@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 from cluster_tests import ClusterTests, eventually, job_of
@@ -31,7 +29,8 @@ def site(slurm, tmp_path):
 def out_of_time(slurm, tmp_path_factory):
     """(site, submit.py) of a job that meets its limit while other tests run: Slurm counts in minutes."""
     site = Site("slurm", tmp_path_factory.mktemp("time"), environment=slurm)
-    process = site.start("--time", "1", "log/x.log", "sleep", "600")
+    (site.folder / "save.py").write_text("import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: (print('saved'), sys.exit(143)))\nsignal.pause()\n")
+    process = site.start("--time", "1", "log/x.log", "python3", "save.py")
     yield site, process
     process.terminate()
     process.communicate(timeout=60)
@@ -68,10 +67,12 @@ class TestSlurm(ClusterTests):
 
     def test_a_site_says_in_a_file_what_options_become(self, site):
         (site.folder / "conf").mkdir()
-        (site.folder / "conf/slurm.conf").write_text("command sbatch --export=PATH  # as it was\noption mem=* --mem-per-cpu $0\noption quick=true --nice=5\n")
-        done = site.submit("--mem", "100M", "--quick", "true", "log/x.log", "echo", "$SLURM_MEM_PER_CPU")
+        (site.folder / "conf/slurm.conf").write_text(
+            "command sbatch --export=PATH,NCCL_SOCKET_IFNAME=ib0  # of all jobs\noption mem=* --mem-per-cpu $0\noption quick=true --nice=5\n"
+        )
+        done = site.submit("--mem", "100M", "--quick", "true", "log/x.log", "echo", "$SLURM_MEM_PER_CPU", "$NCCL_SOCKET_IFNAME")
         assert done.returncode == 0, done.stderr
-        assert site.output_of("log/x.log") == "100"
+        assert site.output_of("log/x.log") == "100 ib0"
         refused = site.submit("--time", "1:00:00", "log/x.log", "true")
         assert refused.stderr.startswith("submit.py: --time 1:00:00: no line for it in conf/slurm.conf: 'option time=* …' says what it adds to sbatch")
 
@@ -89,10 +90,10 @@ class TestSlurm(ClusterTests):
     def test_a_training_on_two_nodes_is_stopped_goes_on_and_gives_the_bytes_of_two_processes_on_one(self, site):
         words = [*TINY, "--epochs", 4, "--steps-per-epoch", 60, "--device", "cpu", "--precision", "fp32", write_data(site.folder / "data", "abcdef", 1)]
         whole, exp = site.folder / "whole", site.folder / "exp"
-        here = train(site, *words, whole, "--num-gpus", 2)
+        here = site.popen(ROOT / STEP, *words, whole, "--num-gpus", 2)
 
         nodes = ["--num-nodes", 2, "--num-gpus", 1, "--cmd", "submit.py --engine slurm --mem 3G"]
-        process = train(site, *words, exp, *nodes)
+        process = site.popen(ROOT / STEP, *words, exp, *nodes)
         assert eventually(lambda: process.poll() is not None or ((exp / "train.tsv").exists() and rows_in(exp)))
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=60)
@@ -102,7 +103,7 @@ class TestSlurm(ClusterTests):
         assert (exp / "state/state.safetensors").exists()
         assert not list((exp / "q").glob("train*.json"))
 
-        again = train(site, *words, exp, *nodes)
+        again = site.popen(ROOT / STEP, *words, exp, *nodes)
         said = again.communicate(timeout=100)
         assert (again.returncode, said[1]) == (0, ""), said
         assert "going on after epoch " in said[0]
@@ -114,7 +115,7 @@ class TestSlurm(ClusterTests):
     def test_a_training_on_two_nodes_of_which_one_dies_ends(self, site):
         data, exp = write_data(site.folder / "data", "abcdef", 1), site.folder / "exp"
         nodes = ["--num-nodes", 2, "--num-gpus", 1, "--cmd", "submit.py --engine slurm --mem 3G"]
-        process = train(site, *TINY, "--epochs", 1000, "--steps-per-epoch", 60, "--device", "cpu", data, exp, *nodes)
+        process = site.popen(ROOT / STEP, *TINY, "--epochs", 1000, "--steps-per-epoch", 60, "--device", "cpu", data, exp, *nodes)
         assert eventually(lambda: process.poll() is not None or ((exp / "train.tsv").exists() and rows_in(exp)))
         os.kill(processes_of(exp)[1], signal.SIGKILL)
         said = process.communicate(timeout=100)[1]
@@ -122,11 +123,12 @@ class TestSlurm(ClusterTests):
         assert "process 2 of 2 was ended by SIGKILL" in said
         assert said.endswith(f"train.py: the job failed, see {exp}/log/train.log; started again, it goes on from where it was saved\n")
 
-    def test_a_task_killed_for_time_says_so(self, out_of_time):
-        _, process = out_of_time
+    def test_a_task_killed_for_time_is_told_before_and_says_so(self, out_of_time):
+        site, process = out_of_time
         said = process.communicate(timeout=120)[1]
         assert process.returncode == 1
         assert "(out of time: raise --time, now 0:01:00)\n" in said
+        assert site.output_of("log/x.log") == "saved"
 
     def test_a_controller_that_is_away_for_a_while_loses_nothing(self, site, slurm):
         folder = os.path.dirname(slurm["SLURM_CONF"])
@@ -136,9 +138,4 @@ class TestSlurm(ClusterTests):
             os.kill(int(file.read()), 15)
         assert process.wait(timeout=60) == 0
         site.run("env", "PATH=" + os.environ["PATH"] + ":/usr/sbin", "slurmctld")
-        assert eventually(lambda: site.run("sinfo", "-h", "-t", "idle", "-o", "%D").stdout.strip() == "2")
-
-
-def train(site, *words):
-    command = site.words(sys.executable, ROOT / STEP, *words)
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=site.environment)
+        assert eventually(lambda: site.run("squeue", "-h").returncode == 0)

@@ -5,7 +5,7 @@ import pytest
 from data_dirs import succeed, write
 from support import failure
 
-from pytorch.data.data_dir import DataDir
+from pytorch.data.data_dir import DataDir, write_data_dir, write_table
 from pytorch.data.targets import read_classes, read_targets
 from pytorch.losses import LOSSES, has_order, targets_of
 
@@ -242,3 +242,12 @@ def test_classes_have_an_order_for_ordinal_losses_alone():
     assert has_order("joint", {"classes": "cumulative", "share": "0.5"})
     assert not has_order("joint", {"classes": "am"})
     assert not has_order("joint", {"classes": "no such"})
+
+
+def test_classes_by_name_have_no_order_that_an_ordinal_loss_could_learn(tmp_path):
+    write_data_dir(tmp_path, {utt: f"/nowhere/{utt}.wav" for utt in ("a-1", "a-2")}, {"a-1": "a", "a-2": "a"})
+    write_table(tmp_path / "utt2label", {"a-1": "teen", "a-2": "adult"})
+    message = failure(read_targets, DataDir(tmp_path), "utt2label", "classes", None, True)
+    assert message == f"{tmp_path}/utt2label: this loss learns the order of the classes, which names like 'teen' do not tell; give --classes FILE"
+    write_table(tmp_path / "utt2label", {"a-1": "10", "a-2": "9"})
+    assert read_targets(DataDir(tmp_path), "utt2label", "classes", None, True).classes == ["9", "10"]

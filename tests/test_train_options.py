@@ -481,10 +481,13 @@ def test_a_compiler_that_is_not_there_is_asked_for(data, tmp_path, monkeypatch):
 # ---- more epochs, other options
 
 
-def test_more_epochs_of_a_constant_schedule_are_one_long_training(data, tmp_path):
+def test_more_epochs_of_a_constant_schedule_are_one_long_training(data, tmp_path, monkeypatch):
     words = [*TINY, "--steps-per-epoch", 3, "--schedule", "constant", "--ema", 0.9, "--accumulate", 2, "--optimizer", "adamw"]
     train_here(*words, "--epochs", 4, data, tmp_path / "long")
     train_here(*words, "--epochs", 2, data, tmp_path / "x")
+    with monkeypatch.context() as patch:
+        stop_at_rename(patch, "epoch-003.safetensors", *words, "--epochs", 4, data, tmp_path / "x")
+        assert not (tmp_path / "x" / "final").exists()  # under way again, for who follows it
     train_here(*words, "--epochs", 4, data, tmp_path / "x")
     for epoch in (1, 2, 3, 4):
         assert weights_in(tmp_path / "x", epoch) == weights_in(tmp_path / "long", epoch)

@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.files import read_json
 from pytorch.program import Fail, Parser, run
 
-PRIORS = ("0.01", "0.05", "0.001")
+COSTS = (("min", "0.01"), ("min", "0.05"), ("min", "0.001"), ("act", "0.05"))
+NEEDED = {"eer", "min_dcf", "act_dcf", "min_cllr", "cllr", "trials_sha256"}
 
 
 def main():
@@ -21,25 +22,31 @@ def main():
     args = parser.parse_args()
     results = [read_json(path) for path in args.json]
     for path, result in zip(args.json, results, strict=True):
-        if not isinstance(result, dict) or not {"eer", "min_dcf", "trials_sha256"} <= result.keys():
-            raise Fail(f"{path}: no figures of steps/eer.py")
+        if not isinstance(result, dict) or not result.keys() >= NEEDED:
+            raise Fail(f"{path}: not what steps/eer.py writes, or an older one of it wrote; measure the scores anew")
         if result["trials_sha256"] != results[0]["trials_sha256"]:
             raise Fail(f"{path}: scored on another trial list than {args.json[0]}; their figures cannot stand in one table")
-    print("| system | seed | EER % | " + " | ".join(f"minDCF({p})" for p in PRIORS) + " | target | nontarget | trials sha256 | commit |")
-    print("|---" * (6 + 4) + "|")
+    costs = " | ".join(f"{kind}DCF({prior})" for kind, prior in COSTS)
+    print(f"| system | seed | EER % | 95 % | {costs} | minCllr | Cllr | target | nontarget | trials sha256 | commit |")
+    print("|---" * (6 + len(COSTS) + 4) + "|")
     for path, result in zip(args.json, results, strict=True):
         name = f"{path.parent.parent.name} {path.stem}"
         seed = "-" if result["seed"] is None else result["seed"]
-        figures = [f"{100 * result['eer']:.2f}", *(f"{result['min_dcf'][p]:.4f}" for p in PRIORS)]
+        interval = " to ".join(f"{100 * end:.2f}" for end in result["intervals"]["eer"]) if "intervals" in result else "-"
         facts = [str(result["targets"]), str(result["nontargets"]), result["trials_sha256"][:12], result["commit"]]
-        print(f"| {name} | {seed} | {' | '.join(figures + facts)} |")
+        print(f"| {name} | {seed} | {' | '.join(told(figures(result), interval) + facts)} |")
     if len(results) > 1 and len({path.stem for path in args.json}) == 1 and None not in [result["seed"] for result in results]:
-        means = [100 * mean(results, "eer"), *(sum(result["min_dcf"][p] for result in results) / len(results) for p in PRIORS)]
-        print(f"| mean | | {means[0]:.2f} | " + " | ".join(f"{value:.4f}" for value in means[1:]) + " | | | | |")
+        means = [sum(values) / len(results) for values in zip(*map(figures, results), strict=True)]
+        print(f"| mean | | {' | '.join(told(means, '-'))} | | | | |")
 
 
-def mean(results, name):
-    return sum(result[name] for result in results) / len(results)
+def figures(result):
+    return [100 * result["eer"], *(result[f"{kind}_dcf"][prior] for kind, prior in COSTS), result["min_cllr"], result["cllr"]]
+
+
+def told(values, interval):
+    """-> the cells of a row, the interval of the EER behind it"""
+    return [f"{values[0]:.2f}", interval, *(f"{value:.4f}" for value in values[1:])]
 
 
 if __name__ == "__main__":

@@ -94,6 +94,8 @@ def _classes(data, name, classes, ordered):
         kind = "speaker" if name == "utt2spk" else "class"
         raise Fail(f"{_path(data, name)}: one {kind} only, '{values[0]}'; two or more are needed to tell apart")
     if classes is None:
+        if ordered and not all(map(_NUMBER.fullmatch, there)):
+            raise Fail(f"{_path(data, name)}: this loss learns the order of the classes, which names like '{values[0]}' do not tell; give --classes FILE")
         classes = _sorted(data, name, there)
     elif begins:
         classes = read_classes(file)

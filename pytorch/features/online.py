@@ -1,6 +1,7 @@
 """Features computed when they are asked for, from the recordings of a data directory, by the code that makes stored ones."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ def read_feature_options(path):
     try:
         return feature_options_of(args)
     except Fail as error:
-        raise Fail(f"{path}: {error}") from None
+        unsaid = not re.search(r"^\s*--feature\s*=", Path(path).read_text(), re.MULTILINE)
+        raise Fail(f"{path}: {error}{'; or say --feature=… in it, which is fbank where nothing is said' if unsaid else ''}") from None
 
 
 def computed_frames(data, voiced, options, recordings, save=None):

@@ -28,6 +28,7 @@ class Loss(nn.Module):
 
     measure = "accuracy"
     needs_pairs = False
+    has_margin = False  # that grows with the stage's margin_share
     scores_are_logits = True  # of losses over classes: their cross-entropy is what a softmax would cost
 
     def fit(self, targets):

@@ -14,7 +14,7 @@ class Joint(Loss):
         super().__init__()
         need_at_most("--loss-args", 1, share=share)
         self.classes, self.numbers, self.share = classes, numbers, share
-        self.scores_are_logits = classes.scores_are_logits
+        self.scores_are_logits, self.has_margin = classes.scores_are_logits, classes.has_margin
 
     def fit(self, targets):
         self.classes.fit(targets[:, 0])

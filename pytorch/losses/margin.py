@@ -32,6 +32,7 @@ class CosineSoftmax(Loss):
             raise Fail(f"--loss-args: adacos={adacos}: 4 classes or more are needed, there are {num_classes}: with fewer its scale is below 1")
         self.margin, self.adacos, self.topk, self.topk_margin = margin, adacos, topk, topk_margin
         self.sampled_classes = sampled_classes if sampled_classes < num_classes else 0
+        self.has_margin = margin > 0 or topk > 0
         self.weight = nn.Parameter(torch.empty(num_classes, subcentres * in_dim))  # one row a class: what is sampled and updated as one
         nn.init.xavier_normal_(self.weight)
         if adacos != "none":
@@ -90,7 +91,7 @@ class AdditiveMargin(CosineSoftmax):
         self, in_dim, num_classes, scale=30.0, margin=0.2, anneal=False, adacos: AdaCos = "none", subcentres=1, topk=0, topk_margin=0.06, sampled_classes=0
     ):  # fmt: skip
         super().__init__(in_dim, num_classes, scale, margin, adacos, subcentres, topk, topk_margin, sampled_classes)
-        self.anneal = anneal
+        self.anneal, self.has_margin = anneal, self.has_margin and not anneal
 
     def _moved(self, cosines, margin, stage):
         return cosines - (margin / (1 + annealing(stage.step)) if self.anneal else margin)

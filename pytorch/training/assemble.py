@@ -58,7 +58,7 @@ def assemble(args, model_args, loss_args, data, valid, wave_input, device, proce
         "feat_dim": source.dim,
         "features": source.settings,
         "cmn": args.cmn,
-        "voiced": args.voiced and wave_input is None,
+        "voiced": args.voiced,
         "loss": {"name": args.loss, "in_dim": width_of(model, front, source, args), **loss_args},
         "targets": {"what": targets.what, "kind": targets.kind},
         "classes": targets.classes,

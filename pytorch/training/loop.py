@@ -118,7 +118,9 @@ def train(folder, update, batches, validation, options):
 
             global_step = (progress.epoch - 1) * steps + progress.step
             progress.lr = options.lr * lr_at(options, global_step, total, steps, plateau_values(progress.rows, validation))
-            progress.margin_share = margin_share(global_step / steps, options.margin_warmup_epochs, options.margin_start_epoch, options.margin_shape)
+            progress.margin_share = 1.0
+            if network.loss.has_margin:
+                progress.margin_share = margin_share(global_step / steps, options.margin_warmup_epochs, options.margin_start_epoch, options.margin_shape)
             # dropout and the like depend on seed, step and process alone
             torch.manual_seed(zlib.crc32(f"{options.seed} {global_step}{f' {processes.rank}' * (processes.rank > 0)}".encode()))
             now = time.monotonic()

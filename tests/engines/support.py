@@ -53,8 +53,12 @@ class Site:
         return self.run(sys.executable, SUBMIT, "--engine", self.name, *words)
 
     def start(self, *words):
-        command = self.words(sys.executable, SUBMIT, "--engine", self.name, *words)
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=self.environment)
+        return self.popen(SUBMIT, "--engine", self.name, *words)
+
+    def popen(self, program, *words):
+        """One of ours, in a process group of its own."""
+        command = self.words(sys.executable, program, *words)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment, start_new_session=True)
 
     def output_of(self, log):
         lines = (self.folder / log).read_text().splitlines()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Speaker verification on CMU AN4: real speech, 84 speakers, a few minutes on two cores.
-# The x-vector of 36 (or more) training speakers beside a training-free baseline, on trials of 20 test speakers. Results: RESULTS.md.
+# The x-vector of 36 (or more) training speakers beside a training-free baseline, on trials of 20 test speakers.
+# Scores: cosine and PLDA, with and without adaptive S-norm, calibrated on the validation speakers. Results: RESULTS.md.
 # The corpus is public: https://github.com/cmusphinx/an4 (clone it anywhere, 64 MB) and pass its folder as --corpus.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -14,6 +15,8 @@ nj=2                   # parallel jobs of features and extraction
 seed=1                 # of the network and its batches
 epochs=20              # of the training
 weights=final          # weights to extract with: final, best (by validation) or a number
+lda_dim=35             # dimensions of the back-end; fewer than training speakers
+top_n=100              # training utterances that count in adaptive S-norm
 device=auto            # auto, cpu or cuda
 overwrite=false        # do steps anew whose options or inputs have changed
 . "$here/../../../utils/parse_options.sh"
@@ -50,7 +53,7 @@ if stage 3 "train the x-vector"; then
 fi
 
 if stage 4 "extract embeddings"; then
-  for set in train test; do
+  for set in train valid test; do
     "$steps/extract.py" --epoch "$weights" --device "$device" --overwrite "$overwrite" --cmd "$train_cmd" --nj "$nj" "$dir" "$data/$set" "$dir/$set"
     "$steps/extract_stats.py" --overwrite "$overwrite" --cmd "$train_cmd" --nj "$nj" "$data/$set" "$baseline/$set"
   done
@@ -59,14 +62,34 @@ fi
 if stage 5 "score the trials"; then
   for system in "$baseline" "$dir"; do
     "$steps/score_cosine.py" --overwrite "$overwrite" "$data/test/trials" "$system/test/xvector.scp" "$system/test/scores_raw"
-    "$steps/score_cosine.py" --overwrite "$overwrite" --mean "$system/train/xvector.scp" "$data/test/trials" "$system/test/xvector.scp" "$system/test/scores"
+    for set in valid test; do
+      "$steps/score_cosine.py" --overwrite "$overwrite" --mean "$system/train/xvector.scp" "$data/$set/trials" "$system/$set/xvector.scp" "$system/$set/scores"
+    done
     for variant in _raw ""; do
       echo "$(basename "$system"), training mean ${variant:+not }subtracted:"
       "$steps/eer.py" --data "$data/test" "$data/test/trials" "$system/test/scores$variant" "$system/test/eer$variant.json"
     done
   done
+
+  "$steps/train_backend.py" --overwrite "$overwrite" --lda-dim "$lda_dim" "$data/train" "$dir/train/xvector.scp" "$dir/backend"
+  for set in valid test; do
+    "$steps/score_plda.py" --overwrite "$overwrite" "$dir/backend" "$data/$set/trials" "$dir/$set/xvector.scp" "$dir/$set/scores_plda"
+    for kind in "" _plda; do
+      "$steps/normalise_scores.py" --overwrite "$overwrite" --cohort utterances --top-n "$top_n" \
+        "$dir/$set/scores$kind" "$data/train" "$dir/train/xvector.scp" "$dir/$set/scores${kind}_asnorm"
+    done
+  done
+  for kind in "" _asnorm _plda _plda_asnorm; do
+    "$steps/train_calibration.py" --overwrite "$overwrite" "$data/valid/trials" "$dir/valid/scores$kind" "$dir/calibration$kind.json"
+    "$steps/apply_calibration.py" --overwrite "$overwrite" "$dir/calibration$kind.json" \
+      "$data/test/trials" "$dir/test/scores$kind" "$dir/test/scores${kind}_cal"
+  done
+  for kind in cal asnorm asnorm_cal plda plda_cal plda_asnorm plda_asnorm_cal; do
+    echo "$(basename "$dir"), $kind:"
+    "$steps/eer.py" --data "$data/test" "$data/test/trials" "$dir/test/scores_$kind" "$dir/test/eer_$kind.json"
+  done
 fi
 
 if stage 6 "report"; then
-  "$steps/report.py" --data "$data/train" --data "$data/test" --compare "mean and deviation=$baseline/test/eer.json" "$dir"
+  "$steps/report.py" --data "$data/train" --data "$data/valid" --data "$data/test" --compare "mean and deviation=$baseline/test/eer.json" "$dir"
 fi
