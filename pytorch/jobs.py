@@ -56,7 +56,8 @@ def submit_alone(args, log_folder, resources=()):
     """
     log = _log(log_folder).with_suffix(".log")
     lock = hold(log.with_suffix(".lock"), _program().stem)  # the log is one submission's at a time
-    if log.exists():  # of a run that was interrupted: kept
+    found_again = log.parent.parent / "q" / f"{log.stem}.json"  # of submit.py: the job of an earlier start may still write this log
+    if log.exists() and not found_again.exists():  # of a run that was interrupted: kept
         log.rename(log.with_name(f"{log.stem}.{1 + len(list(log.parent.glob(f'{log.stem}.*.log')))}.log"))
     print(f"{_program().stem}: log in {log}", flush=True)
     words = [sys.executable, str(_program()), "--job", "1", *_without_cmd(sys.argv[1:])]

@@ -1,6 +1,7 @@
 """What the tests share: the root, one torch thread, the golden data, the optional corpora."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["LC_ALL"] = "C"
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:  # started by nohup or with &: what tests start would ignore them too
+        signal.signal(number, usual)
 
 
 @pytest.fixture(scope="session")

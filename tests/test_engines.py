@@ -1,5 +1,8 @@
 """egs/mini/v1 whole on Slurm and on Grid Engine, by editing cmd.sh alone: the same scores and weights as on this machine. A runner of a site's own."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 from cluster_tests import write_energies
 from engines.support import engine, mini_with
@@ -32,16 +35,17 @@ def local(tmp_path_factory):
 
 def test_mini_on_slurm_equals_mini_on_this_machine(local, tmp_path):
     cmd_sh = 'export train_cmd="submit.py --engine slurm --mem 1G" cuda_cmd="submit.py --engine slurm --mem 2G"\n'
-    with engine("slurm", tmp_path / "engine"):
-        found, log = mini_with(cmd_sh, tmp_path / "checkout", environment={"SLURM_CONF": str(tmp_path / "engine/slurm.conf")})
+    with tempfile.TemporaryDirectory(prefix="slurm.") as folder, engine("slurm", folder):  # a short path: sockets lie there
+        found, log = mini_with(cmd_sh, tmp_path / "checkout", environment={"SLURM_CONF": f"{folder}/slurm.conf"})
     assert "# Running on " in log
     assert found == local
 
 
 def test_mini_on_grid_engine_equals_mini_on_this_machine(local, tmp_path):
     cmd_sh = 'export train_cmd="submit.py --engine sge --mem 1G" cuda_cmd="submit.py --engine sge --mem 2G"\n'
-    with engine("sge", tmp_path / "engine"):
-        found, log = mini_with(cmd_sh, tmp_path / "checkout", prefix=["nsenter", "-t", (tmp_path / "engine/pid").read_text().strip(), "-n", "-m", "-p"])
+    with tempfile.TemporaryDirectory(prefix="sge.") as folder, engine("sge", folder):
+        pid = (Path(folder) / "pid").read_text().strip()
+        found, log = mini_with(cmd_sh, tmp_path / "checkout", prefix=["nsenter", "-t", pid, "-n", "-m", "-p"])
     assert "# Running on " in log
     assert found == local
 

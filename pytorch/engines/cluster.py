@@ -250,9 +250,9 @@ class Array:
             task = tasks.get(number, number)
             if task in states:
                 missed_at.pop(number, None)
-                if self.engine.is_stuck(states[task][0]):
-                    answer([self.engine.CANCEL, f"{self.job}.{task}"])
-                    outcomes[number] = Outcome(None, f"put in error state by {self.engine.NAME}: {self._last_words(number) or 'qstat -j tells why'}")
+                if self.engine.is_stuck(*states[task]):
+                    answer([self.engine.CANCEL, self.engine.name_of(self.job, task)])
+                    outcomes[number] = Outcome(None, f"put in error state by {self.engine.NAME}: {self._last_words(number) or self.engine.ASK_WHY}")
                 continue
             if number in ended:
                 continue

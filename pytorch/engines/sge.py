@@ -20,6 +20,7 @@ option gpu=0
 option nodes=1
 """
 CANCEL = "qdel"
+ASK_WHY = "qstat -j tells why"
 PICKS_GPUS = False
 SPANS_NODES = False
 PASSING = r"gdi request|qmaster|commlib error"
@@ -58,7 +59,11 @@ def states(job):
     return {int(row[-1]): (row[4], "") for row in rows if len(row) > 7 and row[0] == job and row[-1].isdigit()}
 
 
-def is_stuck(state):
+def name_of(job, task):
+    return f"{job}.{task}"
+
+
+def is_stuck(state, reason):
     """True for a task in error state: it would wait for ever."""
     return "E" in state
 

@@ -18,6 +18,7 @@ option gpu=* --gres=gpu:$0
 option gpu=0
 """
 CANCEL = "scancel"
+ASK_WHY = "the machine could not begin it, see the log of its slurmd"
 PICKS_GPUS = True
 SPANS_NODES = True
 PASSING = r"Socket timed out|Unable to contact slurm controller|Zero Bytes were transmitted|temporarily unavailable|Connection refused"
@@ -68,8 +69,13 @@ def states(job):
     return {int(task): (state, reason) for task, state, reason in rows if task.isdigit()}
 
 
-def is_stuck(state):
-    return False
+def name_of(job, task):
+    return f"{job}_{task}"
+
+
+def is_stuck(state, reason):
+    """True for a task that a machine could not begin: Slurm holds it back, and it would wait for ever."""
+    return state == "PENDING" and "launch failed" in reason.replace("_", " ")
 
 
 def record(job, task):
