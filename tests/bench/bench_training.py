@@ -3,7 +3,8 @@
 
 The plain step: float32, convolutions as torch lays them out, torch's AdamW as it comes, torch's clipping, the loss looked at after each step.
 Ours: that of steps/train.py with its defaults: bf16 where the hardware multiplies it, 2-D networks channels last, fused AdamW, freed memory kept.
-Both take the same batches from memory; the ratio is the median over rounds in which each has its turn. Fed: ours, with crops cut from an archive in the
+Both take the same batches from memory, in one process in which freed memory is kept, which helps the plain step too; the ratio is the median over rounds in
+which each has its turn. Fed: ours, with crops cut from an archive in the
 page cache, and the share of the time that it waits for them. With a card: the share of its matrix rate (6 operations for each multiplication of the
 forward pass) and how much of the unfed rate is left when fed, which is how busy the card is.
 
