@@ -20,7 +20,7 @@ from pytorch.training.optimizers import gradient_numbers
 from pytorch.training.schedule import lr_at, margin_share, validations_since_best
 from pytorch.training.step import BAD_IN_A_ROW, SEEN, SKIPPED, News
 from pytorch.training.validation import MEASURES
-from pytorch.training.weights import average_epochs, freeze
+from pytorch.training.weights import average_epochs
 
 SHOWN_EVERY = 15  # seconds between the lines of an epoch under way
 
@@ -143,8 +143,6 @@ def train(folder, update, batches, validation, options):
         if validated:
             figures = validation.measure(followed, update.front, device)
             row |= dict(zip(figures, processes.of_first(list(figures.values())), strict=True))  # other machines may round otherwise
-            network.train()
-            freeze(network.model, options.freeze)
         progress.rows.append(row)
         if log:
             log.epoch(progress.rows, (time.monotonic() - started) * (total - progress.epoch * steps) / max(1, progress.epoch * steps - done))
