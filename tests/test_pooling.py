@@ -126,6 +126,20 @@ def test_one_frame_and_constant_frames_give_finite_values_and_gradients(name):
         assert all(torch.isfinite(weight.grad).all() for weight in pool.parameters())
 
 
+@pytest.mark.parametrize("lengths", [None, [7, 4]], ids=["whole", "padded"])
+@pytest.mark.parametrize("name", POOLINGS)
+def test_gradients_equal_finite_differences_in_double_precision(name, lengths):
+    pool = pooling(name).double()
+    lengths = None if lengths is None else torch.tensor(lengths)
+    frames = (torch.randn(2, DIM, 7, dtype=torch.float64) + 1).requires_grad_()
+    names, weights = zip(*pool.named_parameters(), strict=True) if list(pool.parameters()) else ((), ())
+
+    def pooled(h, *values):
+        return torch.func.functional_call(pool, dict(zip(names, values, strict=True)), (h, lengths))
+
+    assert torch.autograd.gradcheck(pooled, (frames, *weights))
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("name", POOLINGS)
 def test_statistics_are_single_precision_under_autocast(name):

@@ -18,7 +18,9 @@ import math
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from pytorch.arguments import need_at_most
 from pytorch.models.padding import frame_mask, masked_mean, widened
@@ -41,8 +43,8 @@ def mean_std(h, lengths=None, correction=0, eps=0.0):
     """
     h = widened(h)
     if lengths is None:
-        mean = h.mean(2)
-        var = (h - mean.unsqueeze(2)).square().sum(2) / max(1, h.shape[2] - correction)
+        mean, squares = _Moments.apply(h) if _learns(h) else _moments(h)
+        var = squares / max(1, h.shape[2] - correction)
     else:
         mask = frame_mask(h, lengths)
         mean = (h * mask).sum(2) / lengths[:, None]
@@ -50,17 +52,76 @@ def mean_std(h, lengths=None, correction=0, eps=0.0):
     return torch.cat([mean, (var.clamp(min=1e-10) + eps).sqrt()], dim=1)
 
 
+def _moments(h):
+    mean = h.mean(2)
+    return mean, torch.linalg.vector_norm(h - mean.unsqueeze(2), dim=2).square()
+
+
+class _Moments(torch.autograd.Function):
+    """Mean over T and sum of squared differences from it. The gradient is linear in h: two passes over it instead of autograd's seven."""
+
+    @staticmethod
+    def forward(ctx, h):
+        mean, squares = _moments(h)
+        ctx.save_for_backward(h, mean)
+        return mean, squares
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, of_mean, of_squares):
+        h, mean = ctx.saved_tensors
+        slope = 2 * of_squares
+        shift = of_mean / h.shape[2] - slope * mean
+        return (h * slope.unsqueeze(2)).add_(shift.unsqueeze(2))
+
+
+def _learns(*tensors):
+    """Whether gradients are wanted, of plain tensors: what only looks at shapes, or exports, sees the operations themselves"""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors) and all(type(tensor) is torch.Tensor for tensor in tensors)
+
+
 def softmax_over_time(scores, lengths=None):
     """scores: (B, …, T) -> weights that sum to 1 over the frames that count"""
-    scores = widened(scores)
-    return (scores if lengths is None else scores.masked_fill(~frame_mask(scores, lengths), -math.inf)).softmax(-1)
+    return widened(blank_scores(scores, lengths)).softmax(-1)
 
 
-def weighted_mean_std(h, weights, floor):
-    """h, weights: (…, T), weights sum to 1 over T -> mean, standard deviation: (…)"""
-    mean = (weights * h).sum(-1)
-    var = (weights * (h - mean.unsqueeze(-1)).square()).sum(-1)
+def blank_scores(scores, lengths):
+    """scores: (B, …, T) with -inf, which becomes a weight of 0, for the frames that do not count"""
+    return scores if lengths is None else scores.masked_fill(~frame_mask(scores, lengths), -math.inf)
+
+
+def attended_mean_std(h, scores, lengths, floor):
+    """Mean and standard deviation with weights softmax over the frames that count of scores. h, scores: (…, T), may be broadcast -> (…) each"""
+    h, scores = widened(h), widened(blank_scores(scores, lengths))
+    mean, var = _Attended.apply(h, scores) if _learns(h, scores) else _attended(h, scores.softmax(-1))
     return mean, var.clamp(min=floor).sqrt()
+
+
+def _attended(h, weights):
+    mean = (weights * h).sum(-1)
+    return mean, (h - mean.unsqueeze(-1)).square_().mul_(weights).sum(-1)
+
+
+class _Attended(torch.autograd.Function):
+    """Softmax and both moments in one: of their gradients most terms cancel, and most of what is left is shared."""
+
+    @staticmethod
+    def forward(ctx, h, scores):
+        weights = scores.softmax(-1)
+        mean, var = _attended(h, weights)
+        ctx.save_for_backward(h, weights, mean, var)
+        return mean, var
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, of_mean, of_var):
+        h, weights, mean, var = ctx.saved_tensors
+        of_mean, of_var, of_level = of_mean.unsqueeze(-1), of_var.unsqueeze(-1), (of_var * var).unsqueeze(-1)
+        centred = h - mean.unsqueeze(-1)
+        slope = centred * of_var
+        of_h = torch.add(of_mean, slope, alpha=2).mul_(weights)
+        of_scores = slope.add_(of_mean).mul_(centred).sub_(of_level).mul_(weights)
+        return of_h.sum_to_size(h.shape), of_scores
 
 
 class TemporalAverage(nn.Module):
@@ -154,14 +215,17 @@ class AttentiveStatistics(nn.Module):
         self.scores = nn.Conv1d(bottleneck, dim, 1)
 
     def forward(self, h, lengths=None):
-        scores = self.scores(self.activation(self.hidden(self.with_context(h, lengths))))
-        return torch.cat(weighted_mean_std(widened(h), softmax_over_time(scores, lengths), self.floor), dim=1)
+        wide = widened(h)
+        scores = self.scores(self.activation(self.hidden_of(h, wide, lengths)))
+        return torch.cat(attended_mean_std(wide, scores, lengths, self.floor), dim=1)
 
-    def with_context(self, h, lengths):
+    def hidden_of(self, h, wide, lengths):
+        """W x_t, of which the context's part, the same for all frames, is computed once; wide: h, widened"""
         if not self.context:
-            return h
-        stats = mean_std(h, lengths, correction=0 if self.biased else 1, eps=self.floor).to(h.dtype)  # (B, 2 dim)
-        return torch.cat([h, stats.unsqueeze(2).expand(-1, -1, h.shape[2])], dim=1)
+            return self.hidden(h)
+        stats = mean_std(wide, lengths, correction=0 if self.biased else 1, eps=self.floor).to(h.dtype)  # (B, 2 dim)
+        of_frame, of_context = self.hidden.weight.split([h.shape[1], stats.shape[1]], dim=1)
+        return F.conv1d(h, of_frame, self.hidden.bias) + F.linear(stats, of_context.squeeze(2)).unsqueeze(2)
 
 
 class FrameAttentiveStatistics(AttentiveStatistics):
@@ -185,8 +249,8 @@ class MultiQueryMultiHead(nn.Module):
 
     def forward(self, h, lengths=None):
         scores = self.scores(torch.tanh(self.hidden(h))).unflatten(1, (self.heads, self.queries, -1))  # (B, heads, queries, d, T)
-        parts = widened(h).unflatten(1, (self.heads, 1, -1))  # (B, heads, 1, d, T)
-        mean, std = weighted_mean_std(parts, softmax_over_time(scores, lengths), 1e-7)
+        parts = h.unflatten(1, (self.heads, 1, -1))  # (B, heads, 1, d, T)
+        mean, std = attended_mean_std(parts, scores, lengths, 1e-7)
         return torch.stack([mean, std], dim=3).transpose(1, 2).flatten(1)  # (B, queries, heads, 2, d) made flat
 
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """A training step, and a training fed from archives: utterances a second, beside the step one writes first.
 
-The plain step: float32, convolutions as torch lays them out, torch's AdamW as it comes, torch's clipping, the loss looked at after each step.
-Ours: that of steps/train.py with its defaults: bf16 where the hardware multiplies it, 2-D networks channels last, fused AdamW, freed memory kept.
-Both take the same batches from memory, in one process in which freed memory is kept, which helps the plain step too; the ratio is the median over rounds in
-which each has its turn. Fed: ours, with crops cut from an archive in the
-page cache, and the share of the time that it waits for them. With a card: the share of its matrix rate (6 operations for each multiplication of the
-forward pass) and how much of the unfed rate is left when fed, which is how busy the card is.
+The plain step: float32, convolutions as torch lays them out, torch's AdamW as it comes, torch's clipping, the loss looked at after each step; in a
+process of its own, with memory as glibc manages it. Ours: that of steps/train.py with its defaults: bf16 where the hardware multiplies it, 2-D networks
+channels last, fused AdamW, freed memory kept. Both take the same batch from memory, in turns; the ratio is the median over rounds. Of matrix rate: 6
+operations for each multiplication of the forward pass, a second, as a share of what the device's matrix units do: on a card by its data sheet, on a CPU by
+the best of torch's own products and convolutions here, at the precision of ours. At most: the ratio if ours reached that rate. Fed: ours, with crops cut from
+an archive in the page cache, and the share of the time that it waits for them; busy: how much of the unfed rate is left.
 
 Reads   nothing
 Writes  figures on stdout; an archive in a temporary folder, gone afterwards
@@ -16,6 +16,7 @@ e.g.    tests/bench/bench_training.py
 
 import argparse
 import contextlib
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -56,27 +57,87 @@ def main():
         torch.set_num_threads(args.num_threads)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{name}, torch {torch.__version__}, {args.batch_size} x {FRAMES} x {DIM}, {SPEAKERS} speakers")
-    print(f"{'network':12}{'plain ms':>10}{'ours ms':>10}{'ratio':>7}{'utts/s':>9}{'fed utts/s':>12}{'data wait':>11}{'of matrix rate':>16}{'busy':>7}")
-    plain_steps = {network: steps_of(network, args, device, ours=False) for network in args.networks}
-    with tempfile.TemporaryDirectory(prefix="bench_training.") as folder:
+    keep_memory()
+    rate = PEAK.get(name.split(" NVL")[0]) if device.type == "cuda" else matrix_rate()
+    print(f"matrix rate {rate / 1e9:.0f} GFLOP/s" if rate else "matrix rate unknown")
+    columns = ("plain ms", "ours ms", "ratio", "at most", "of matrix rate", "utts/s", "fed utts/s", "data wait", "busy")
+    print(f"{'network':11}" + "".join(f"{column:>{len(column) + 2}}" for column in columns))
+    with tempfile.TemporaryDirectory(prefix="bench_training.") as folder, PlainSteps(args) as plain_steps:
         batches = batches_of(Path(folder), args.batch_size)
         for network in args.networks:
-            plain = [seconds_a_step(plain_steps[network], args, device) for _ in range(2)]  # before glibc is told to keep memory
             step = steps_of(network, args, device, ours=True)
-            keep_memory()
-            ratios, times = [], []
+            plain, times = [], []
             for _ in range(args.rounds):
-                plain.append(seconds_a_step(plain_steps[network], args, device))
+                plain.append(plain_steps.seconds(network))
                 times.append(seconds_a_step(step, args, device))
-                ratios.append(plain[-1] / times[-1])
             fed, waited = fed_rate(step, batches, args, device)
             unfed = args.batch_size / median(times)
-            share = f"{100 * 6 * macs_of(network) * unfed / PEAK[name.split(' NVL')[0]]:.0f} %" if name.split(" NVL")[0] in PEAK else "-"
-            print(
-                f"{network:12}{1e3 * median(plain):10.0f}{1e3 * median(times):10.0f}{median(ratios):7.2f}{unfed:9.0f}{fed:12.0f}{100 * waited:9.1f} %"
-                f"{share:>16}{100 * fed / unfed:5.0f} %",
-                flush=True,
-            )
+            shortest = 6 * macs_of(network) * args.batch_size / rate if rate else float("nan")
+            figures = (
+                f"{1e3 * median(plain):.0f}", f"{1e3 * median(times):.0f}", f"{median(a / b for a, b in zip(plain, times, strict=True)):.2f}",
+                f"{median(plain) / shortest:.2f}", f"{100 * shortest / median(times):.0f} %", f"{unfed:.0f}", f"{fed:.0f}", f"{100 * waited:.1f} %",
+                f"{100 * fed / unfed:.0f} %",
+            )  # fmt: skip
+            print(f"{network:11}" + "".join(f"{figure:>{len(column) + 2}}" for figure, column in zip(figures, columns, strict=True)), flush=True)
+
+
+class PlainSteps:
+    """A process that runs plain steps when it is asked to"""
+
+    def __init__(self, args):
+        spawn = multiprocessing.get_context("spawn")
+        self.ends, other = spawn.Pipe()
+        self.process = spawn.Process(target=run_plain_steps, args=(args, other), daemon=True)
+        self.process.start()
+
+    def seconds(self, network):
+        self.ends.send(network)
+        return self.ends.recv()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.process.terminate()
+        self.process.join()
+
+
+def run_plain_steps(args, asked):
+    import torch
+
+    from pytorch.device import choose_device
+
+    device = choose_device(args.device)
+    if args.num_threads:
+        torch.set_num_threads(args.num_threads)
+    kept = {}
+    while True:
+        network = asked.recv()
+        if network not in kept:
+            kept = {network: steps_of(network, args, device, ours=False)}
+        asked.send(seconds_a_step(kept[network], args, device))
+
+
+def matrix_rate():
+    """-> operations a second of the best of torch's products and convolutions, in bf16 where the hardware multiplies it"""
+    import torch
+    import torch.nn.functional as F
+
+    from pytorch.device import multiplies_bf16
+
+    dtype = torch.bfloat16 if multiplies_bf16() else torch.float32
+    square = torch.randn(1024, 1024).to(dtype)
+    maps = torch.randn(32, 256, 8, 25).to(dtype, memory_format=torch.channels_last)
+    kernels = torch.randn(256, 256, 3, 3).to(dtype, memory_format=torch.channels_last)
+    kinds = ((lambda: square @ square, 2 * 1024**3), (lambda: F.conv2d(maps, kernels), 2 * 32 * 6 * 23 * 256 * 256 * 9))
+    best = 0.0
+    with torch.inference_mode():
+        for _ in range(30):
+            for compute, operations in kinds:
+                began = time.perf_counter()
+                compute()
+                best = max(best, operations / (time.perf_counter() - began))
+    return best
 
 
 def steps_of(name, args, device, ours):
