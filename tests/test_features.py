@@ -292,6 +292,7 @@ MANY = [
     {"feature": "mfsc"},
     {"feature": "melspec", "frame_shift": 7.0},
     {"feature": "sbfbank", "top_db": 30.0},
+    {"feature": "tfmel", "num_mel_bins": 40},
     {"feature": "spectrogram", "subtract_mean": True},
     {"feature": "mfcc", "delta_order": 2, "subtract_mean": True, "norm_vars": True},
 ]
@@ -486,6 +487,9 @@ def test_dither_has_the_standard_deviation_asked_for(dither):
         ({"feature": "melspec", "top_db": 60.0}, "--top-db: no option of --feature melspec; leave it out"),
         ({"feature": "sbfbank", "mel_scale": "slaney"}, "--mel-scale: no option of --feature sbfbank; leave it out"),
         ({"feature": "sbfbank", "preemphasis_coefficient": 0.9}, "--preemphasis-coefficient: no option of --feature sbfbank; leave it out"),
+        ({"feature": "fbank", "normalise_samples": True}, "--normalise-samples: no option of --feature fbank; leave it out"),
+        ({"feature": "tfmel", "use_power": False}, "--use-power: no option of --feature tfmel; leave it out"),
+        ({"feature": "tfmel", "log_floor": 1.0}, "--log-floor 1: less than 1 is needed, for its inverse is the ceiling"),
         ({"feature": "melspec", "fft_samples": 256}, "--fft-samples 256: less than a frame, which has 400 samples"),
         ({"norm_vars": True}, "--norm-vars true: needs --subtract-mean true"),
         (
@@ -524,6 +528,7 @@ WIDTHS = [
     ({"feature": "melspec"}, 80),
     ({"feature": "mfsc"}, 80),
     ({"feature": "sbfbank"}, 80),
+    ({"feature": "tfmel"}, 72),
     ({"feature": "mfcc", "delta_order": 2}, 39),
     ({"use_energy": True, "delta_order": 1}, 48),
 ]
@@ -569,6 +574,8 @@ SETS = [
     {"feature": "spectrogram", "raw_energy": False},
     {"feature": "melspec", "fft_samples": 1024},
     {"feature": "sbfbank", "top_db": 60.0, "num_mel_bins": 40},
+    {"feature": "tfmel", "normalise_samples": False, "reflect_preemphasis": False},
+    {"feature": "melspec", "normalise_samples": True, "reflect_preemphasis": True, "preemphasis_coefficient": 0.9},
     {"feature": "mfsc", "subtract_mean": True, "norm_vars": True, "delta_order": 1, "delta_window": 3},
 ]
 

@@ -28,6 +28,9 @@ OPTIONS = {
     "melspec of whole frames": {"feature": "melspec", "snip_edges": True},
     "mfsc": {"feature": "mfsc"},
     "sbfbank": {"feature": "sbfbank", "top_db": 20.0},
+    "tfmel": {"feature": "tfmel"},
+    "tfmel of whole frames, as it is": {"feature": "tfmel", "snip_edges": True, "normalise_samples": False},
+    "melspec, normalised": {"feature": "melspec", "normalise_samples": True, "reflect_preemphasis": True, "preemphasis_coefficient": 0.97, "log_offset": 1e-6},
     "mfsc with pre-emphasis": {"feature": "mfsc", "preemphasis_coefficient": 0.9, "snip_edges": False, "delta_order": 1},
 }
 

@@ -1,5 +1,5 @@
 """melspec and mfsc equal torchaudio's MelSpectrogram, librosa's golden outputs and a composition of torch's own parts; sbfbank equals SpeechBrain's;
-filters equal kaldi-native-fbank's."""
+tfmel equals a plain rendering of its formulas; filters equal kaldi-native-fbank's."""
 
 from pathlib import Path
 
@@ -186,3 +186,67 @@ def test_sbfbank_equals_a_composition_of_torchs_parts(samples, top_db):
 
 def test_sbfbank_of_silence_is_its_floor():
     np.testing.assert_allclose(compute(np.zeros(800, dtype=np.float32), feature="sbfbank"), np.full((6, 80), -100.0), rtol=0, atol=1e-4)
+
+
+# ---- tfmel and normalised samples
+
+
+def tfmel_by_hand(wav, normalise, bins=72, eps=1e-8):
+    """Frame by frame and filter by filter, in double precision, from samples between -1 and 1"""
+    x = wav.astype(np.float64) / 32768
+    if normalise:
+        x = (x - x.mean()) / (x.std() + eps)
+    x = np.concatenate([[x[0] - 0.97 * x[1]], x[1:] - 0.97 * x[:-1]])
+    x = np.concatenate([np.zeros(80), x, np.zeros(80)])
+    edges = np.linspace(2595 * np.log10(1 + 20 / 700), 2595 * np.log10(1 + 7600 / 700), bins + 2)
+    rows = []
+    for start in range(0, len(x) - 399, 160):
+        frame = x[start : start + 400] * np.hamming(400)
+        powers = np.clip(np.abs(np.fft.fft(frame, 512)[:256]) ** 2, eps, 1 / eps)
+        row = []
+        for low, centre, high in zip(edges[:-2], edges[1:-1], edges[2:], strict=True):
+            mels = 2595 * np.log10(1 + 8000 * np.arange(1, 256) / 255 / 700)
+            row.append(sum(np.maximum(0, np.minimum((mels - low) / (centre - low), (high - mels) / (high - centre))) * powers[1:]))
+        rows.append(np.log(np.clip(row, eps, 1 / eps) + eps))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("samples", [240, 399, 400, 401, 3000])
+@pytest.mark.parametrize("normalise", [True, False])
+def test_tfmel_equals_its_formulas(samples, normalise):
+    wav = golden_wav("s0-u1")[8000 : 8000 + samples]
+    expected = tfmel_by_hand(wav, normalise)
+    found = compute(wav, feature="tfmel", normalise_samples=normalise)
+    assert found.shape == expected.shape == ((samples - 80) // 160, 72)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 2, 239])
+def test_tfmel_of_less_than_240_samples_has_no_frame(samples):
+    assert compute(speech_like(samples), feature="tfmel").shape == (0, 72)
+
+
+def test_tfmel_of_silence_is_its_floor():
+    silence = np.zeros(800, dtype=np.float32)
+    found = compute(silence, feature="tfmel")
+    np.testing.assert_allclose(found, tfmel_by_hand(silence, True), rtol=0, atol=1e-4)
+    assert found.min() == pytest.approx(np.log(2e-8), abs=1e-4)
+
+
+def test_the_bounds_of_tfmel_hold_for_powers_and_energies():
+    wav = golden_wav("s0-u1")[8000:10000]
+    np.testing.assert_allclose(compute(wav, feature="tfmel", log_floor=0.3), tfmel_by_hand(wav, True, eps=0.3), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("samples", [2, 400, 3000])
+def test_normalised_melspec_equals_a_composition_of_torchs_parts(samples):
+    wav = golden_wav("s0-u1")[8000 : 8000 + samples]
+    y = torch.from_numpy(wav).double() / 32768
+    y = (y - y.mean()) / (y.std(correction=0) + 1e-6)
+    y = torch.nn.functional.pad(y[None, None], (1, 0), mode="reflect")[0, 0]
+    y = torch.from_numpy(np.pad((y[1:] - 0.97 * y[:-1]).numpy(), 256, mode="reflect"))
+    spectrum = torch.stft(y, 512, 160, 400, torch.hamming_window(400, dtype=torch.float64), center=False, return_complex=True).abs().square()
+    banks = torchaudio.functional.melscale_fbanks(257, 20, 7600, 72, 16000, norm=None, mel_scale="htk").double()
+    options = {"num_mel_bins": 72, "window_type": "hamming", "low_freq": 20.0, "high_freq": 7600.0, "preemphasis_coefficient": 0.97, "log_offset": 1e-6}
+    found = compute(wav, feature="melspec", normalise_samples=True, reflect_preemphasis=True, **options)
+    np.testing.assert_allclose(found, (spectrum.T @ banks + 1e-6).log(), rtol=0, atol=1e-3)

@@ -54,8 +54,8 @@ def main():
 
     found = import_network(args.checkpoint, args.peer, args.model, more)
     network = found.network
-    if network.features:
-        features = FeatureOptions(**network.features, num_mel_bins=found.feat_dim).to_json()
+    if found.features:
+        features = FeatureOptions(**found.features, num_mel_bins=found.feat_dim).to_json()
     else:
         features = raw_input_of(network_class(network.model), found.args).settings
     settings = {

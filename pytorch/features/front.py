@@ -7,8 +7,8 @@ import torch
 
 from pytorch.features.cmvn import subtract_mean
 from pytorch.features.deltas import add_deltas
-from pytorch.features.kaldi import Features
-from pytorch.features.options import KALDI, MEL
+from pytorch.features.kaldi import Features, deviation_floor, emphasised
+from pytorch.features.options import KALDI, ZERO_EDGES
 
 
 class Front:
@@ -68,14 +68,12 @@ class BatchFeatures(Features):
     def _edged(self, x, lengths, num):
         """The samples that the frames are cut from, reflected at the edges of each row -> (B, (num - 1) * shift + window)"""
         o = self.options
-        if o.feature in KALDI:
-            first = 0 if o.snip_edges else o.shift_samples // 2 - o.window_samples // 2
-        else:
-            if o.preemphasis_coefficient:
-                x = torch.cat([x[:, :1] * (1 - o.preemphasis_coefficient), torch.sub(x[:, 1:], x[:, :-1], alpha=o.preemphasis_coefficient)], dim=1)
-            first = (o.padded_samples - o.window_samples) // 2 - (0 if o.snip_edges else o.padded_samples // 2)
-        last = first + (num - 1) * o.shift_samples + o.window_samples
-        if o.feature == "sbfbank":  # zeros beyond the edges
+        if o.normalise_samples:
+            x = normalised(x, lengths, deviation_floor(o))
+        if o.feature not in KALDI:
+            x = emphasised(masked(x, lengths) if o.reflect_preemphasis else x, o)
+        first, last = o.first_sample, o.first_sample + (num - 1) * o.shift_samples + o.window_samples
+        if o.feature in ZERO_EDGES:
             return torch.nn.functional.pad(masked(x, lengths), (-first, last - x.shape[1]))
         if o.snip_edges:
             return x[:, first:last]
@@ -111,11 +109,16 @@ class BatchFeatures(Features):
 def frames_of(samples, options):
     """options.num_frames() of a tensor or an array of integers"""
     o = options
-    if o.snip_edges:
-        frames = ((samples - (o.padded_samples if o.feature in MEL else o.window_samples)) // o.shift_samples + 1).clip(min=0)
-    else:
-        frames = 1 + samples // o.shift_samples if o.feature in MEL else (samples + o.shift_samples // 2) // o.shift_samples
+    frames = ((samples - o.least_samples) // o.shift_samples + 1).clip(min=0)
     return frames * (samples >= max(1, o.min_duration * o.sample_frequency))
+
+
+def normalised(x, lengths, floor):
+    """x: (B, samples) -> the same with mean 0 and deviation 1, or a little less: `floor` is added to what it is divided by; what is beyond lengths is 0"""
+    x = masked(x, lengths)
+    num = x.shape[1] if lengths is None else lengths[:, None].clamp(min=1)
+    x = masked(x - x.sum(1, keepdim=True) / num, lengths)
+    return x / ((x.square().sum(1, keepdim=True) / num).sqrt() + floor)
 
 
 def masked(x, lengths, value=0):

@@ -1,7 +1,8 @@
 """Features in torch: one implementation for CPU and GPU, one waveform or many.
 
 Numerics: Kaldi's feature-window.cc, mel-computations.cc, feature-fbank.cc, feature-mfcc.cc and feature-spectrogram.cc;
-torchaudio's MelSpectrogram for melspec and mfsc, SpeechBrain's Fbank for sbfbank. Only double precision in what is made once: windows.
+torchaudio's MelSpectrogram for melspec and mfsc, SpeechBrain's Fbank for sbfbank, ReDimNet2's TFMelBanks for tfmel.
+Only double precision in what is made once: windows.
 """
 
 import math
@@ -14,7 +15,7 @@ import torchaudio
 from pytorch.features.cmvn import subtract_mean
 from pytorch.features.deltas import add_deltas
 from pytorch.features.mel import Filters
-from pytorch.features.options import FLOOR, KALDI
+from pytorch.features.options import FLOOR, KALDI, ZERO_EDGES
 
 BLOCK = 512  # frames computed at a time on a CPU: buffers stay in the cache, calls are few
 BLOCK_OF_CARD = 1 << 14
@@ -32,7 +33,7 @@ class Features:
     def __init__(self, options, device="cpu"):
         o = self.options = options
         self.device = torch.device(device)
-        self._window = _window(o).to(self.device)
+        self._window = window_of(o).to(self.device)
         self._block = BLOCK if self.device.type == "cpu" else BLOCK_OF_CARD
         self._buffers = []  # kept from call to call, one pair for each thread at work: new memory of this size costs as much as the arithmetic
         self._filters = {}
@@ -71,14 +72,13 @@ class Features:
         if o.dither > 0:
             generator = torch.Generator().manual_seed(zlib.crc32(utt.encode(), o.seed))  # of a seed, torch's CPU generator takes 32 bits
             wav = wav + o.dither * torch.randn(wav.shape, generator=generator).to(wav.device)
-        if o.feature in KALDI:
-            first = 0 if o.snip_edges else o.shift_samples // 2 - o.window_samples // 2
-        else:
-            if o.preemphasis_coefficient:
-                wav = torch.cat([wav[:1] * (1 - o.preemphasis_coefficient), torch.sub(wav[1:], wav[:-1], alpha=o.preemphasis_coefficient)])
-            first = (o.padded_samples - o.window_samples) // 2 - (0 if o.snip_edges else o.padded_samples // 2)
-        last = first + (num - 1) * o.shift_samples + o.window_samples
-        if o.feature == "sbfbank":
+        if o.normalise_samples:
+            wav = wav - wav.mean()
+            wav = wav / (wav.square().mean().sqrt() + deviation_floor(o))
+        if o.feature not in KALDI:
+            wav = emphasised(wav, o)
+        first, last = o.first_sample, o.first_sample + (num - 1) * o.shift_samples + o.window_samples
+        if o.feature in ZERO_EDGES:
             return torch.nn.functional.pad(wav, (-first, last - len(wav)))
         return _cut(wav, first, last, repeat_edge=o.feature in KALDI)
 
@@ -147,6 +147,10 @@ class Features:
     def _mel_block(self, frames, work, padded, out, filters):
         o = self.options
         torch.mul(frames, self._window, out=padded[:, : o.window_samples])
+        if o.feature == "tfmel":
+            bounds = o.log_floor, 1 / o.log_floor
+            filters(_power(padded).clamp_(*bounds), out).clamp_(*bounds).add_(o.log_floor).log_()
+            return
         self._mel(padded, filters, out)
         if o.feature == "sbfbank":
             out.clamp_(min=o.log_floor).log10_().mul_(10)
@@ -177,8 +181,22 @@ class Features:
         if self.options.feature == "spectrogram":
             return None
         if warp not in self._filters:
-            self._filters[warp] = Filters(self.options, warp, self.device, pairs=self.options.use_power)
+            self._filters[warp] = Filters(self.options, warp, self.device, pairs=self.options.use_power and self.options.feature != "tfmel")
         return self._filters[warp]
+
+
+def emphasised(x, o):
+    """x: (…, samples) -> the same with the pre-emphasis of the whole signal that options ask for"""
+    if not o.preemphasis_coefficient:
+        return x
+    before = x[..., 1:2] if o.reflect_preemphasis else x[..., :1]
+    before = before if before.shape[-1] else torch.zeros_like(x)  # of one sample
+    return torch.sub(x, torch.cat([before, x[..., :-1]], dim=-1), alpha=o.preemphasis_coefficient)
+
+
+def deviation_floor(o):
+    """Added to the deviation that samples are divided by: 1e-6, of tfmel its log_floor, for samples between -1 and 1."""
+    return 2**15 * (o.log_floor if o.feature == "tfmel" else 1e-6)
 
 
 def _cut(wav, first, last, repeat_edge):
@@ -200,9 +218,12 @@ def _power(padded):
     return (real * real).addcmul_(imaginary, imaginary)
 
 
-def _window(o):
+def window_of(o):
+    """-> (window_samples,), scaled to samples in the range of 16-bit integers where samples between -1 and 1 are expected"""
     length = o.window_samples
-    phase = torch.arange(length, dtype=torch.float64) * (2 * math.pi / (length - 1 if o.feature in KALDI else length))
+    symmetric = o.feature in KALDI or o.feature == "tfmel"
+    phase = torch.arange(length, dtype=torch.float64) * (2 * math.pi / (length - 1 if symmetric else length))
+    of_one = o.feature in ZERO_EDGES and not o.normalise_samples  # samples between -1 and 1 are expected
     hanning = 0.5 - 0.5 * phase.cos()
     return {
         "povey": hanning**0.85,
@@ -211,7 +232,7 @@ def _window(o):
         "hamming": 0.54 - 0.46 * phase.cos(),
         "rectangular": torch.ones_like(phase),
         "blackman": o.blackman_coeff - 0.5 * phase.cos() + (0.5 - o.blackman_coeff) * (2 * phase).cos(),
-    }[o.window_type].float() * (2**-15 if o.feature == "sbfbank" else 1)  # of samples between -1 and 1
+    }[o.window_type].float() * (2**-15 if of_one else 1)
 
 
 def _dct(o):

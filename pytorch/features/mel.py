@@ -1,4 +1,4 @@
-"""Mel filters: Kaldi's, with vocal tract length normalisation, those of torchaudio's MelSpectrogram, both tables from torchaudio, and SpeechBrain's."""
+"""Mel filters: Kaldi's, with vocal tract length normalisation, and torchaudio's MelSpectrogram's, both tables from torchaudio; SpeechBrain's, ReDimNet2's."""
 
 import math
 import warnings
@@ -49,6 +49,8 @@ def mel_banks(o, warp=1.0):
     """-> (bins, num_mel_bins), the weight of each bin of the spectrum in each filter. Kaldi's lack the bin at half the sample rate."""
     if o.feature == "sbfbank":
         return _symmetric_banks(o)
+    if o.feature == "tfmel":
+        return _stretched_banks(o)
     if o.feature in TORCHAUDIO:
         norm = None if o.mel_norm == "none" else o.mel_norm
         with warnings.catch_warnings():
@@ -70,3 +72,15 @@ def _symmetric_banks(o):
     centres = 700 * (10 ** (torch.linspace(lowest, highest, o.num_mel_bins + 2) / 2595) - 1)
     bins = torch.linspace(0, o.sample_frequency / 2, o.padded_samples // 2 + 1).unsqueeze(1)
     return (1 - ((bins - centres[1:-1]) / centres.diff()[:-1]).abs()).clamp(min=0)
+
+
+def _stretched_banks(o):
+    """ReDimNet2's: triangles over mel as Kaldi's are, the bins below half the sample rate spread from 0 to it, of which the first is left out."""
+    bins = torch.linspace(0, o.sample_frequency // 2, o.padded_samples // 2, dtype=torch.float64).unsqueeze(1)
+    bins = 2595 * torch.log10(1 + bins / 700)
+    lowest, highest = (2595 * math.log10(1 + hz / 700) for hz in (o.low_freq, o.top_freq))
+    edges = torch.linspace(lowest, highest, o.num_mel_bins + 2, dtype=torch.float64)
+    width = edges[1] - edges[0]
+    banks = torch.minimum((bins - edges[:-2]) / width, (edges[2:] - bins) / width).clamp(min=0)
+    banks[0] = 0
+    return banks.float()

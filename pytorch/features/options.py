@@ -7,8 +7,10 @@ from pytorch.program import Fail, boolean, count, finite_float, fraction, non_ne
 KALDI = ("fbank", "mfcc", "spectrogram")
 TORCHAUDIO = ("melspec", "mfsc")
 MEL = (*TORCHAUDIO, "sbfbank")
-KINDS = (*KALDI, *MEL)
+KINDS = (*KALDI, *MEL, "tfmel")
 WINDOWS = ("povey", "hamming", "hanning", "sine", "rectangular", "blackman")
+FILTERED = ("fbank", "mfcc", *MEL, "tfmel")
+ZERO_EDGES = ("sbfbank", "tfmel")  # beyond the edges of a recording lie zeros, elsewhere its reflection
 FLOOR = 2.0**-23  # below which Kaldi lets no energy fall before its logarithm
 
 
@@ -29,6 +31,8 @@ class FeatureOptions:
     melspec: torchaudio's MelSpectrogram, of which snip_edges is `center` turned round
     mfsc: the same with the settings of the double-attention systems: magnitudes, Slaney's scale, log(max(1, x))
     sbfbank: SpeechBrain's Fbank: zeros beyond the edges, filters of one width to both sides, decibels of samples between -1 and 1
+    tfmel: TFMelBanks of ReDimNet2 and wespeaker: the whole recording at mean 0 and deviation 1, then emphasised; a symmetric window; half a shift of zeros
+        beyond the edges; filters over bins without the one at half the sample rate, as if the others reached there; log_floor and its inverse bound powers
     None, where it is the default, becomes the feature's own default.
     """
 
@@ -38,19 +42,24 @@ class FeatureOptions:
     frame_shift: float = _option(positive_float, 10.0, "distance of frames, ms")
     dither: float = _option(non_negative_float, 0.0, "standard deviation of noise added to the samples (Kaldi's default is 1.0)")
     preemphasis_coefficient: float = _option(
-        fraction, 0.97, "pre-emphasis, of each frame; of the whole signal for melspec and mfsc", of=(*KALDI, *TORCHAUDIO), melspec=0.0, sbfbank=0.0
+        fraction, 0.97, "pre-emphasis, of each frame; of the whole signal for melspec, mfsc, tfmel", of=(*KALDI, *TORCHAUDIO, "tfmel"), melspec=0.0, sbfbank=0.0
     )
+    reflect_preemphasis: bool = _option(boolean, False, "take the second sample off the first, not the first itself", of=(*TORCHAUDIO, "tfmel"), tfmel=True)
+    normalise_samples: bool = _option(boolean, False, "bring each recording to mean 0 and deviation 1 first", of=(*TORCHAUDIO, "tfmel"), tfmel=True)
     remove_dc_offset: bool = _option(boolean, True, "subtract the mean of each frame", of=KALDI)
     window_type: str = _option(
-        str, "povey", "window, periodic for melspec, mfsc, sbfbank", choices=WINDOWS, melspec="hanning", mfsc="hamming", sbfbank="hamming"
+        str, "povey", "window, periodic for melspec, mfsc, sbfbank", choices=WINDOWS, melspec="hanning", mfsc="hamming", sbfbank="hamming", tfmel="hamming"
     )
     blackman_coeff: float = _option(non_negative_float, 0.42, "constant of the blackman window")
     round_to_power_of_two: bool = _option(boolean, True, "zero-pad frames to a power of two for the FFT", sbfbank=False)
-    fft_samples: int = _option(count, 0, "length of the FFT, frames in its middle; 0: of a frame, padded or not", of=MEL)
-    snip_edges: bool = _option(boolean, True, "only whole frames; false: as many frames as shifts, reflected at the edges", melspec=False, sbfbank=False)
-    num_mel_bins: int = _option(positive_int, 23, "number of triangular mel filters", of=("fbank", "mfcc", *MEL), melspec=80, mfsc=80, sbfbank=80)
-    low_freq: float = _option(non_negative_float, 20.0, "lower edge of the filters, Hz", of=("fbank", "mfcc", *MEL), melspec=0.0, mfsc=0.0, sbfbank=0.0)
-    high_freq: float = _option(finite_float, 0.0, "upper edge, Hz; 0 or less: counted from half the sample rate", of=("fbank", "mfcc", *MEL))
+    fft_samples: int = _option(count, 0, "length of the FFT, frames in its middle; 0: of a frame, padded or not", of=(*MEL, "tfmel"))
+    snip_edges: bool = _option(
+        boolean, True, "only whole frames; false: over the edges too, where samples are reflected, or 0 for sbfbank and tfmel", melspec=False, sbfbank=False,
+        tfmel=False,
+    )  # fmt: skip
+    num_mel_bins: int = _option(positive_int, 23, "number of triangular mel filters", of=FILTERED, melspec=80, mfsc=80, sbfbank=80, tfmel=72)
+    low_freq: float = _option(non_negative_float, 20.0, "lower edge of the filters, Hz", of=FILTERED, melspec=0.0, mfsc=0.0, sbfbank=0.0)
+    high_freq: float = _option(finite_float, 0.0, "upper edge, Hz; 0 or less: counted from half the sample rate", of=FILTERED, tfmel=7600.0)
     mel_scale: str = _option(str, "htk", "formula of the scale", of=TORCHAUDIO, choices=("htk", "slaney"), mfsc="slaney")
     mel_norm: str = _option(str, "none", "slaney: filters of one area instead of one height", of=TORCHAUDIO, choices=("none", "slaney"))
     vtln_warp: float = _option(positive_float, 1.0, "warp factor of the filters (vocal tract length)", of=("fbank", "mfcc"))
@@ -60,7 +69,10 @@ class FeatureOptions:
     raw_energy: bool = _option(boolean, True, "energy before pre-emphasis and window", of=KALDI)
     energy_floor: float = _option(non_negative_float, 0.0, "floor of the energy, not its logarithm", of=KALDI)
     use_log_fbank: bool = _option(boolean, True, "take the logarithm", of=("fbank", *TORCHAUDIO))
-    log_floor: float = _option(positive_float, FLOOR, "floor below the logarithm", of=("fbank", *MEL), mfsc=1.0, sbfbank=1e-10)
+    log_floor: float = _option(
+        positive_float, FLOOR, "floor below the logarithm; tfmel: of powers too, its inverse is their ceiling", of=("fbank", *MEL, "tfmel"), mfsc=1.0,
+        sbfbank=1e-10, tfmel=1e-8,
+    )  # fmt: skip
     log_offset: float = _option(non_negative_float, 0.0, "added to what the logarithm is taken of", of=TORCHAUDIO)
     top_db: float = _option(positive_float, 80.0, "how far below the loudest value of the utterance any may lie, dB", of=("sbfbank",))
     use_power: bool = _option(boolean, True, "power spectrum; false: magnitudes", of=("fbank", "mfcc", *TORCHAUDIO), mfsc=False)
@@ -107,6 +119,8 @@ class FeatureOptions:
             raise Fail(f"--num-mel-bins {self.num_mel_bins}: 4 or more are needed")
         if self.feature == "mfcc" and self.num_ceps > self.num_mel_bins:
             raise Fail(f"--num-ceps {self.num_ceps}: more than --num-mel-bins {self.num_mel_bins}")
+        if self.feature == "tfmel" and self.log_floor >= 1:
+            raise Fail(f"--log-floor {self.log_floor:g}: less than 1 is needed, for its inverse is the ceiling")
         self.check_warp(self.vtln_warp)
 
     def check_warp(self, warp):
@@ -144,14 +158,29 @@ class FeatureOptions:
     def dim(self):
         return self.static_dim * (1 + self.delta_order)
 
+    @property
+    def least_samples(self):
+        """Of a recording of one frame; each shift more gives another one. 0: one sample is enough, and a shift gives two frames."""
+        if self.snip_edges:
+            return self.padded_samples if self.feature in MEL else self.window_samples
+        if self.feature == "tfmel":
+            return self.window_samples + 2 * self.first_sample
+        return 0 if self.feature in MEL else self.shift_samples - self.shift_samples // 2
+
+    @property
+    def first_sample(self):
+        """Where the first frame begins; below 0: before the recording."""
+        if self.feature in MEL:
+            return (self.padded_samples - self.window_samples) // 2 - (0 if self.snip_edges else self.padded_samples // 2)
+        if self.snip_edges:
+            return 0
+        return self.shift_samples // 2 - self.window_samples // 2 if self.feature in KALDI else -(self.shift_samples // 2)
+
     def num_frames(self, samples):
         """How many frames `samples` samples give."""
-        if samples == 0 or samples < self.min_duration * self.sample_frequency:
+        if samples < max(1, self.least_samples, self.min_duration * self.sample_frequency):
             return 0
-        if self.snip_edges:
-            span = self.padded_samples if self.feature in MEL else self.window_samples
-            return 0 if samples < span else 1 + (samples - span) // self.shift_samples
-        return 1 + samples // self.shift_samples if self.feature in MEL else (samples + self.shift_samples // 2) // self.shift_samples
+        return 1 + (samples - self.least_samples) // self.shift_samples
 
     def to_json(self):
         """The settings that say something about this feature: what feats.json holds."""
@@ -164,6 +193,8 @@ class FeatureOptions:
             "vtln_high": self.vtln_warp == 1,
             "log_floor": not self.use_log_fbank or (self.feature == "fbank" and self.log_floor == FLOOR),  # Kaldi has no such option
             "log_offset": self.log_offset == 0,
+            "reflect_preemphasis": not self.reflect_preemphasis and self.feature in TORCHAUDIO,
+            "normalise_samples": not self.normalise_samples and self.feature in TORCHAUDIO,
             "htk_compat": not self.htk_compat,
             "min_duration": True,
             "subtract_mean": not self.subtract_mean,

@@ -31,8 +31,8 @@ class WaveInput:
         o = self.options
         if o is None:
             return round(num_frames * RAW_SHIFT_SEC * self.rate)
-        if o.snip_edges:
-            return (o.padded_samples if o.feature in MEL else o.window_samples) + (num_frames - 1) * o.shift_samples
+        if o.snip_edges or o.feature == "tfmel":
+            return o.least_samples + (num_frames - 1) * o.shift_samples
         return max(1, (num_frames - 1) * o.shift_samples) if o.feature in MEL else num_frames * o.shift_samples
 
     def units(self, samples):

@@ -7,6 +7,8 @@ PEERS says which there are; each is a file here with the table of its names. Suc
     prefix      of the names of the weights, taken off where it is there
     dead        patterns of names that no embedding depends on
     classes     names of classes that such a file may hold besides tensors: nothing is imported, what stands in for them does nothing
+    fronts      prefixes of the names of a front end's tensors, of a network that computes features itself: they tell the features, see fronts.py
+    settings    name under which the file holds the network's settings; "" where it holds none
 
 A pattern is a name in which <i> stands for a number, <i+1> for one more than it, * for a word without a dot and ** for anything.
 """
@@ -25,6 +27,7 @@ PEERS = {  # name: file
     "speechbrain": "speechbrain",
     "deepspeaker": "deepspeaker",
     "pyannote": "pyannote",
+    "redimnet2": "redimnet2",
 }
 COUNTED = ".num_batches_tracked"  # of a BatchNorm: no embedding depends on it
 SAFE_TORCH = (2, 10)  # before it, torch.load(weights_only=True) could be made to do more than read
@@ -37,8 +40,9 @@ class Network:
     model: ours; marks: patterns of names, all of which such a file has; lacks: patterns, none of which it has ("**": it is taken by its name only)
     names: rows (theirs, ours) or (theirs, ours, change): patterns, and the function that changes the tensor; or a function of our arguments that gives them
     sizes: Shapes -> (columns of the features, {argument of our network: value}); all that can be told from the shapes
-    features: options of FeatureOptions; num_mel_bins are the columns; None: waveforms
+    features: options of FeatureOptions; num_mel_bins are the columns; None: waveforms; of a network with a front end, those that this one tells
     cmn: mean or none
+    prepare: (Shapes, tensors) -> tensors, before their names are looked at; None: as they are
     """
 
     model: str
@@ -48,6 +52,7 @@ class Network:
     features: dict | None
     cmn: str
     lacks: tuple = ()
+    prepare: object = None
 
 
 @dataclass(frozen=True)
@@ -58,13 +63,16 @@ class Peer:
     prefix: str = ""
     dead: tuple = ()
     classes: tuple = ()
+    fronts: tuple = ()
+    settings: str = ""
 
 
 @dataclass
 class Imported:
-    """What an experiment is made of. tensors: {name in our network: tensor}, all of its state"""
+    """What an experiment is made of. features: options of FeatureOptions, None for waveforms; tensors: {name in our network: tensor}, all of its state"""
 
     network: Network
+    features: dict | None
     feat_dim: int
     args: dict
     tensors: dict = field(repr=False)
@@ -73,11 +81,11 @@ class Imported:
 
 
 class Shapes(dict):
-    """{name: shape}; Fails with the file's name where one is asked for that is not there."""
+    """{name: shape}; Fails with the file's name where one is asked for that is not there. settings: of the network, as the file has them"""
 
-    def __init__(self, path, tensors):
+    def __init__(self, path, tensors, settings=None):
         super().__init__({name: tuple(tensor.shape) for name, tensor in tensors.items()})
-        self.path = path
+        self.path, self.settings = path, settings or {}
 
     def __missing__(self, name):
         raise Fail(f"{self.path}: has no '{name}'; damaged, or of another version")
@@ -118,13 +126,16 @@ def import_network(path, peer_name, name, more):
     import torch
 
     from pytorch.arguments import typed
+    from pytorch.foreign.fronts import features_of
     from pytorch.models import build_model, network_class
 
     peer = load_peer(peer_name)
-    tensors = read_weights(path, peer)
+    tensors, front, settings = read_weights(path, peer)
     name = _which(path, peer_name, peer, tensors, name)
-    network = peer.networks[name]
-    feat_dim, args = network.sizes(Shapes(path, tensors))
+    network, shapes = peer.networks[name], Shapes(path, tensors, settings)
+    feat_dim, args = network.sizes(shapes)
+    tensors = network.prepare(shapes, tensors) if network.prepare else tensors
+    features = features_of(shapes, front, feat_dim) if front or network.features == {} else network.features
     try:
         args = typed("--model-args", network.model, network_class(network.model), {**args, **more})
         with torch.device("meta"):
@@ -132,14 +143,17 @@ def import_network(path, peer_name, name, more):
     except Fail as error:
         raise Fail(f"{path}: {error}") from None
     state = _filled(path, f"{peer_name}'s {name}", _renamed(path, network, args, tensors, f"{peer_name}'s {name}"), model.state_dict())
-    return Imported(network, feat_dim, args, state, model.embed_dim, sum(weight.numel() for weight in model.parameters()))
+    return Imported(network, features, feat_dim, args, state, model.embed_dim, sum(weight.numel() for weight in model.parameters()))
 
 
 def read_weights(path, peer):
-    """The weights in a peer's checkpoint that an embedding can depend on -> {name: float32 tensor}."""
+    """A peer's checkpoint -> {name: float32 tensor} of the weights that an embedding can depend on; of its front end; the network's settings"""
     import torch
 
     state = _read(path, peer.classes)
+    settings = state.get(peer.settings) if peer.settings and isinstance(state, dict) else {}
+    if not isinstance(settings, dict):
+        raise Fail(f"{path}: has no '{peer.settings}', the settings of the network; is it this peer's?")
     alone = peer.bare and isinstance(state, dict) and not set(peer.inside) & set(state)
     for key in () if alone else peer.inside:
         if not isinstance(state, dict) or key not in state:
@@ -149,15 +163,21 @@ def read_weights(path, peer):
         raise Fail(f"{path}: names with weights were expected; is it this peer's?")
     if all(name.startswith("module.") for name in state):  # trained on several cards
         state = {name[7:]: value for name, value in state.items()}
-    weights = {}
+    weights, front = {}, {}
     for name, value in state.items():
         if not name.endswith(COUNTED) and not _any(peer.dead, name):
+            if isinstance(value, dict):
+                raise Fail(f"{path}: '{name}' holds names of its own where a weight was expected; is it this peer's?")
             if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.is_sparse or value.device.type != "cpu":
                 raise Fail(f"{path}: '{name}' is no tensor of real numbers; damaged, or of another version")
             if not torch.isfinite(value).all():
                 raise Fail(f"{path}: '{name}' holds values that are not finite; its training went astray")
-            weights[name.removeprefix(peer.prefix)] = value.float()
-    return weights
+            prefix = next(filter(name.startswith, peer.fronts), None)
+            if prefix is None:
+                weights[name.removeprefix(peer.prefix)] = value.float()
+            else:
+                front[name.removeprefix(prefix)] = value.float()
+    return weights, front, settings
 
 
 def _read(path, classes):

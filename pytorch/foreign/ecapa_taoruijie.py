@@ -2,7 +2,7 @@
 
 Ours is ecapa with attention_norm=true attention_dim=256 std_floor=1e-4. Features are torchaudio's: 80 mel filters (20 to 7600 Hz) of the powers of a
 periodic Hamming window of 400 samples in an FFT of 512, after a pre-emphasis of the signal, to which 1e-6 is added for the logarithm; samples are between
--1 and 1 there, so here it is 1e-6 times 2^30. The very first sample is emphasised by the second one there, by itself here.
+-1 and 1 there, so here it is 1e-6 times 2^30.
 """
 
 from pytorch.foreign import Network, Peer, as_linear
@@ -11,6 +11,7 @@ from pytorch.foreign.families import ecapa_parts
 FEATURES = {
     "feature": "melspec",
     "preemphasis_coefficient": 0.97,
+    "reflect_preemphasis": True,
     "window_type": "hamming",
     "fft_samples": 512,
     "low_freq": 20.0,

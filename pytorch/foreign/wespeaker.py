@@ -6,11 +6,12 @@
     ECAPA_TDNN_c512, _GLOB_c1024, …         ecapa summed=false, embed_norm where it is there
     CAMPPlus                                campplus
     ReDimNetB0 … ReDimNetB6                 redimnet pooling_norm=false
-    ReDimNet2B0 … ReDimNet2B6               redimnet2 with their out, of features made outside
+    ReDimNet2B0 … ReDimNet2B6               redimnet2 with their out
     XVEC                                    xvector output=segment7, with the norms and deviations of that code
 
-Features are its recipes': 80 mel filters of a Hamming window without dither, the mean of the utterance subtracted. `two_emb_layer` networks are refused:
-the embedding is after a second layer there; so are networks that hold features of their own (`frontend`, `spec`: TensorFlow's mel filters), not made here.
+Features are its recipes': 80 mel filters of a Hamming window without dither, the mean of the utterance subtracted; of networks with `frontend: tfmel`, and of
+ReDimNet2s with `spec`, what their front ends tell, see fronts.py. `two_emb_layer` networks are refused: the embedding is after a second layer there; so are
+networks on top of others (`frontend: s3prl` and the like).
 """
 
 from pytorch.foreign import Network, Peer
@@ -174,7 +175,7 @@ def redimnet2(shapes):
             if "backbone.head.weight" in shapes:
                 by_filter = len(shapes["backbone.head.weight"]) == 4
                 args |= {"out": shapes.of("backbone.head.weight", 4 if by_filter else 3)[0], "out_by_filter": by_filter}
-            elif size != "b4":  # the only published one without, pooled as it comes
+            elif size != "b4" and not shapes.settings:  # the only published one without, pooled as it comes
                 raise Fail(f"{shapes.path}: a ReDimNet2 like {size} without 'backbone.head': the order in which its values are pooled is told by no weight")
             return values // channels, args
     raise Fail(f"{shapes.path}: {channels} channels, blocks {' '.join(map(str, counts))} of {' '.join(map(str, entered))}: no ReDimNet2 B0 to B6")
@@ -219,4 +220,5 @@ PEER = Peer(
         "redimnet2": Network("redimnet2", ("backbone.fin_wght1d.w", "pool.linear1.weight"), redimnet2_rows, redimnet2, FEATURES, "mean"),
     },
     dead=("projection.**", "backbone.inputs_weights.0", "backbone.stage0.0.w"),
+    fronts=("frontend.spec.", "spec."),
 )
