@@ -42,9 +42,16 @@ def launch(num_processes, num_nodes, num_threads):
 
     import logging
 
+    level = os.environ.get("TORCH_CPP_LOG_LEVEL")
+    os.environ["TORCH_CPP_LOG_LEVEL"] = level or "ERROR"  # as torch begins: where another node has gone, its warnings would be pages
+
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous.api import RendezvousError
+
+    if level is None:
+        del os.environ["TORCH_CPP_LOG_LEVEL"]
 
     logging.disable(logging.CRITICAL)  # torchrun's
 
@@ -67,10 +74,11 @@ def launch(num_processes, num_nodes, num_threads):
             return _tell(error.failures, num_processes * num_nodes)
         except SignalException as stopped:
             raise (KeyboardInterrupt if stopped.sigval == signal.SIGINT else Terminated) from None
-        except RuntimeError as error:  # the rendezvous
+        except (RendezvousError, RuntimeError) as error:
             if num_nodes == 1:
                 raise
-            raise Fail(f"--num-nodes {num_nodes}: the nodes did not meet at {os.environ.get('PET_RDZV_ENDPOINT')} ({_first_line(error)})") from None
+            what = f"the nodes did not meet at {os.environ.get('PET_RDZV_ENDPOINT')}, or have lost one another"
+            raise Fail(f"--num-nodes {num_nodes}: {what} ({_first_line(error)})") from None
     return 0
 
 

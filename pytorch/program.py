@@ -19,7 +19,7 @@ class Fail(Exception):
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived; raised in the main thread so that work in progress can be put away."""
+    """SIGTERM or SIGHUP, args[0], arrived; raised in the main thread so that work in progress can be put away."""
 
 
 _signals = []  # that arrived
@@ -64,7 +64,7 @@ def run(main):
 def _raise_terminated(signum, frame):
     signal.signal(signum, signal.SIG_IGN)
     _signals.append(signum)
-    raise Terminated
+    raise Terminated(signum)
 
 
 def _file_trouble(error):
@@ -149,7 +149,8 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 class Parser(argparse.ArgumentParser):
     """argparse with the rules of the house: the module docstring is the help; `--a=b`, `--a b`, `--a_b` are equal; no abbreviations;
-    `--config f` reads Kaldi-style files (one `--name=value` per line, `#` comments) that the command line overrides; exit status 2."""
+    `--config f` reads Kaldi-style files (one `--name=value` per line, `#` comments) that the command line overrides; files named in one are
+    looked for from its folder on; exit status 2."""
 
     def __init__(self, doc):
         super().__init__(description=doc.strip(), formatter_class=_HelpFormatter, allow_abbrev=False)
@@ -186,7 +187,10 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"{path}:{number}: --name=value expected, not '{line}'")
             if name not in self._option_string_actions or name == "--config":
                 self.error(f"{path}:{number}: {self.prog} has no option {name}")
-            words.append(f"{name}={value.strip()}")
+            value = value.strip()
+            if self._option_string_actions[name].type is Path and value:
+                value = Path(path).parent / value
+            words.append(f"{name}={value}")
         return words
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from pytorch.data.data_dir import REST, read_table
 from pytorch.data.trials import read_trials
 from pytorch.files import need_file, read_json, sha256, sha256_of_sizes, whole_file, write_json
+from pytorch.jobs import Pieces
 from pytorch.marker import Marker
 from pytorch.program import Fail, commit
 
@@ -212,20 +213,41 @@ class Trials:
             found.append(np.array([place[name] for name in ids]))
         return found
 
+    def arrays(self):
+        """-> {name: array}, for range_scores()"""
+        models, tests = self.sides()
+        first, second = self.rows()
+        of_models = {"models": models.rows, "models_offsets": models.offsets, "kinds": models.kinds}
+        return {**of_models, "tests": tests.rows, "tests_offsets": tests.offsets, "first": first, "second": second}
 
-def score_trials(scoring, scores, overwrite):
+
+def score_trials(scoring, args):
     """The work of a program: score, write, say so."""
-    marker = score_marker(scoring.name, scores, scoring.options(), scoring.inputs)
-    marker.lock()
-    if marker.is_done(overwrite):
-        print(f"{scoring.name}: {scores} is there")
+    marker = score_marker(scoring.name, args.scores, scoring.options(), scoring.inputs)
+    pieces = score_pieces(args, args.scores, marker)
+    if pieces.is_worker:
+        pieces.work(range_scores)
         return
-    from pytorch.backend.pairs import pair_scores
-
+    if pieces.is_done([args.scores]):
+        print(f"{scoring.name}: {args.scores} is there")
+        return
     trials = scoring.read()
-    values = pair_scores(*trials.sides(), *trials.rows())
-    write_scores(scores, trials.enrols, trials.tests, values, marker, scoring.facts(), overwrite)
-    print(f"{scoring.name}: {len(values)} trials in {scores}")
+    values = pieces.values(trials.arrays(), len(trials.enrols), range_scores)
+    write_scores(args.scores, trials.enrols, trials.tests, values, marker, scoring.facts())
+    pieces.clear()
+    print(f"{scoring.name}: {len(values)} trials in {args.scores}")
+
+
+def range_scores(arrays, start, stop):
+    """Scores of trials `start` to `stop` -> float64. arrays: of Trials.arrays()"""
+    from pytorch.backend.pairs import Side, pair_scores
+
+    models = Side(arrays["models"], arrays["models_offsets"], arrays["kinds"])
+    return pair_scores(models, Side(arrays["tests"], arrays["tests_offsets"]), arrays["first"][start:stop], arrays["second"][start:stop])
+
+
+def score_pieces(args, scores, marker):
+    return Pieces(args, marker, Path(scores).parent / "log")
 
 
 def read_facts(scores):
@@ -257,14 +279,13 @@ def score_marker(name, scores, options, inputs):
     return Marker(Path(scores).parent / ".done" / f"{name}.{Path(scores).name}.json", options, inputs)
 
 
-def write_scores(path, enrols, tests, values, marker, facts, overwrite):
+def write_scores(path, enrols, tests, values, marker, facts):
     """Write lines of `enrol test score`, and the facts beside them."""
     import numpy as np
 
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise Fail(f"{path}: the score of '{enrols[bad[0]]} {tests[bad[0]]}' is not finite ({len(bad)} such); look at their embeddings and the back-end")
-    marker.claim([path], overwrite)
     marker.begin()
     with whole_file(path) as file:
         file.writelines(f"{enrol} {test} {score:.6f}\n" for enrol, test, score in zip(enrols, tests, values.tolist(), strict=True))

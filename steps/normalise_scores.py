@@ -15,13 +15,15 @@ e.g.    steps/normalise_scores.py exp/x/test/scores data/train exp/x/train/xvect
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir
 from pytorch.files import need_file, sha256
+from pytorch.jobs import add_job_options
 from pytorch.program import Fail, Parser, boolean, count, run
-from pytorch.scoring import Scoring, fingerprints, read_facts, score_marker, write_scores
+from pytorch.scoring import Scoring, fingerprints, range_scores, read_facts, score_marker, score_pieces, write_scores
 
 
 def parse_args():
@@ -34,6 +36,7 @@ def parse_args():
     parser.add_argument("--cohort", choices=("speakers", "utterances"), default="speakers", help="means of the speakers' embeddings, or all of these")
     parser.add_argument("--top-n", type=count, default=300, help="adaptive: only so many of the cohort, those most alike; 0: all of them")
     parser.add_argument("--overwrite", type=boolean, default=False, help="normalise anew where it was done otherwise")
+    add_job_options(parser)
     args = parser.parse_args()
     if args.top_n == 1:
         parser.error("--top-n 1: one score has no deviation; choose more, or 0 for the whole cohort")
@@ -48,15 +51,20 @@ def main():
     inputs = {"scores": facts["scores_sha256"], **facts["inputs"], "the cohort's utt2spk": sha256(need_file(data / "utt2spk"))}
     inputs |= fingerprints(args.xvectors, f"the cohort's {args.xvectors.name}")
     marker = score_marker("normalise_scores", args.normalised, {"norm": args.norm, "cohort": args.cohort, "top_n": args.top_n}, inputs)
-    marker.lock()
-    if marker.is_done(args.overwrite):
+    pieces, statistics = score_pieces(args, args.normalised, marker), partial(range_statistics, top_n=args.top_n)
+    if pieces.is_worker:
+        pieces.work(statistics)
+        return
+    if pieces.is_done([args.normalised]):
         print(f"normalise_scores: {args.normalised} is there")
         return
     trials = Scoring.of_scores(args.scores).read()
     cohort = read_cohort(data, args, trials)
-    values = normalised_scores(trials, cohort, args)
+    arrays, blocks = cohort_arrays(trials, cohort, args.norm)
+    values = normalised_scores(trials, arrays, pieces.values(arrays, blocks, statistics), args)
     made = {"program": "normalise_scores", "norm": args.norm, "top_n": args.top_n, "cohort": args.cohort, "size": len(cohort), "embeddings": str(args.xvectors)}
-    write_scores(args.normalised, trials.enrols, trials.tests, values, marker, {**made, "of": str(args.scores), "inputs": inputs}, args.overwrite)
+    write_scores(args.normalised, trials.enrols, trials.tests, values, marker, {**made, "of": str(args.scores), "inputs": inputs})
+    pieces.clear()
     which = f"{args.top_n} of {len(cohort)}" if args.top_n else f"all {len(cohort)}"
     print(f"normalise_scores: {len(values)} trials in {args.normalised}, {args.norm}-norm by {which} {args.cohort}")
 
@@ -80,27 +88,71 @@ def read_cohort(data, args, trials):
     return cohort
 
 
-def normalised_scores(trials, cohort, args):
-    """-> (M,) float64, in the order of the trials"""
+def cohort_arrays(trials, cohort, norm):
+    """-> ({name: array}, number of blocks): the sides whose statistics count, in blocks of rows: first the models', ordered by kind, then the tests'.
+
+    A block is what is scored against the cohort at a time, so that no value depends on which job has it
+    """
     import numpy as np
 
-    from pytorch.backend.normalisation import check_deviations, statistics_of_models, statistics_of_tests
-    from pytorch.backend.pairs import pair_scores
+    from pytorch.backend.normalisation import rows_at_once
 
-    models, tests = trials.sides()
-    first, second = trials.rows()
-    scores = pair_scores(models, tests, first, second)
-    top_n, one = args.top_n or len(cohort), np.ones(len(cohort), dtype=int)
+    scorer, one, arrays = trials.scorer, np.ones(len(cohort), dtype=int), {}
+    step = rows_at_once(len(cohort))
+    if norm in "sz":
+        side, others = scorer.models(trials.models, trials.counts), scorer.tests(cohort, trials.counts)
+        order = np.argsort(side.kinds, kind="stable")
+        kinds = side.kinds[order]
+        first = np.flatnonzero(np.diff(kinds, prepend=-1))  # row of each kind
+        starts = [row for begin, end in zip(first, [*first[1:], len(kinds)], strict=True) for row in range(begin, end, step)]
+        arrays |= {"models": side.rows[order], "models_offsets": side.offsets[:, order], "kinds": kinds, "order": order}
+        arrays |= {"models_blocks": np.array([*starts, len(kinds)]), "cohort_tests": others.rows, "cohort_tests_offsets": others.offsets}
+    if norm in "st":
+        side, others = scorer.tests(trials.others, one[:1]), scorer.models(cohort, one)
+        arrays |= {"tests": side.rows, "tests_offsets": side.offsets, "tests_blocks": np.array([*range(0, len(side.rows), step), len(side.rows)])}
+        arrays |= {"cohort_models": others.rows, "cohort_models_offsets": others.offsets}
+    return arrays, sum(len(array) - 1 for name, array in arrays.items() if name.endswith("_blocks"))
+
+
+def range_statistics(arrays, start, stop, top_n):
+    """Mean and deviation of the scores of the rows in blocks `start` to `stop` against the cohort -> (2, rows) float64"""
+    import numpy as np
+
+    from pytorch.backend.normalisation import statistics_of_models, statistics_of_tests
+    from pytorch.backend.pairs import Side
+
+    found, before = [np.empty((2, 0))], 0
+    for own, others, statistics in (("models", "cohort_tests", statistics_of_models), ("tests", "cohort_models", statistics_of_tests)):
+        if own not in arrays:
+            continue
+        blocks = arrays[f"{own}_blocks"]
+        first, last = (blocks[min(max(block - before, 0), len(blocks) - 1)] for block in (start, stop))
+        before += len(blocks) - 1
+        if first < last:
+            side = Side(arrays[own][first:last], arrays[f"{own}_offsets"][:, first:last], arrays["kinds"][first:last] if own == "models" else None)
+            found.append(statistics(side, Side(arrays[others], arrays[f"{others}_offsets"]), top_n or len(arrays[others])))
+    return np.concatenate(found, axis=1)
+
+
+def normalised_scores(trials, arrays, statistics, args):
+    """statistics: (2, rows) of both sides, as range_statistics() has them -> (M,) float64, in the order of the trials"""
+    import numpy as np
+
+    from pytorch.backend.normalisation import check_deviations
+
+    scored = trials.arrays()
+    scores = range_scores(scored, 0, len(trials.enrols))
     sides = []
-    if args.norm in "sz":
-        mean, deviation = statistics_of_models(models, trials.scorer.tests(cohort, trials.counts), top_n)
+    if "order" in arrays:
+        number = len(trials.enrolled)
+        mean, deviation = np.empty((2, number))
+        mean[arrays["order"]], deviation[arrays["order"]] = statistics[:, :number]
         check_deviations(deviation, trials.enrolled, args.xvectors)
-        sides.append((scores - mean[first]) / deviation[first])
-    if args.norm in "st":
-        alone = trials.scorer.tests(trials.others, one[:1])
-        mean, deviation = statistics_of_tests(alone, trials.scorer.models(cohort, one), top_n)
+        sides.append((scores - mean[scored["first"]]) / deviation[scored["first"]])
+    if "tests" in arrays:
+        mean, deviation = statistics[:, -len(trials.tested) :]
         check_deviations(deviation, trials.tested, args.xvectors)
-        sides.append((scores - mean[second]) / deviation[second])
+        sides.append((scores - mean[scored["second"]]) / deviation[scored["second"]])
     return sum(sides) / len(sides)
 
 

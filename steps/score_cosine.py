@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from pytorch.jobs import add_job_options
 from pytorch.program import Parser, boolean, run
 from pytorch.scoring import Scoring, add_scoring_files, add_scoring_options, score_trials
 
@@ -24,8 +25,9 @@ def main():
     parser.add_argument("--backend", type=Path, metavar="DIR", help="subtract the mean of this back-end and apply its LDA; without it, and --mean, nothing")
     add_scoring_options(parser)
     parser.add_argument("--overwrite", type=boolean, default=False, help="score anew where it was done otherwise")
+    add_job_options(parser)
     args = parser.parse_args()
-    score_trials(Scoring("score_cosine", args), args.scores, args.overwrite)
+    score_trials(Scoring("score_cosine", args), args)
 
 
 if __name__ == "__main__":

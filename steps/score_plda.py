@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from pytorch.jobs import add_job_options
 from pytorch.program import Parser, boolean, fraction, run
 from pytorch.scoring import Scoring, add_scoring_files, add_scoring_options, score_trials
 
@@ -24,10 +25,11 @@ def main():
     parser.add_argument("--num-utts", type=Path, metavar="FILE", help="lines of `speaker number`: of how many utterances the vectors of --enrol are means")
     parser.add_argument("--smoothing", type=fraction, default=0.0, help="add so much of the covariance between speakers to that within")
     parser.add_argument("--overwrite", type=boolean, default=False, help="score anew where it was done otherwise")
+    add_job_options(parser)
     args = parser.parse_args()
     if args.num_utts and (args.enrol_spk2utt or not args.enrol):
         parser.error("--num-utts goes with --enrol and means of utterances there; with --enrol-spk2utt they are counted")
-    score_trials(Scoring("score_plda", args), args.scores, args.overwrite)
+    score_trials(Scoring("score_plda", args), args)
 
 
 if __name__ == "__main__":

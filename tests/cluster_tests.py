@@ -144,6 +144,22 @@ class ClusterTests:
         assert [re.search(r"^# Running on \S+ as (\d+)", (data / f"log/compute_vad.{n}.log").read_text(), re.MULTILINE)[1] for n in (1, 2, 3)] == [job] * 3
         assert list(read_table(data / "vad.scp")) == ["a-1", "a-2", "b-1", "b-2", "c-1", "c-2"]
 
+    def test_a_step_that_loses_its_terminal_leaves_its_jobs_running(self, site):
+        data = write_energies(site.folder / "data")
+        words = [ROOT / "steps/compute_vad.py", "--nj", 3, "--cmd", f"submit.py --engine {site.name}", data]
+        step = site.popen(*words)
+        state = data / "q/compute_vad.json"
+        assert eventually(lambda: state.exists() and json.loads(state.read_text())["job"])
+        job = json.loads(state.read_text())["job"]
+        os.killpg(step.pid, signal.SIGHUP)
+        step.send_signal(signal.SIGTERM)  # of run.sh, which ends what is below it
+        said = step.communicate(timeout=60)[1]
+        assert f"submit.py: SIGHUP: {self.name}'s job {job} goes on; started again, this command finds it" in said
+        again = site.popen(*words)
+        said = again.communicate(timeout=100)[1]
+        assert again.returncode == 0, said
+        assert f"submit.py: {self.name}'s job {job} of an earlier start " in said
+
     def test_a_lost_terminal_loses_no_results(self, site):
         words = ["JOB=1:3", "log/x.JOB.log", "echo", "JOB", ">>", "ran", ";", "sleep", "1", ";", "test", "JOB", "-ne", "2"]
         process = site.start(*words)

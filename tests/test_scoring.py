@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 import soundfile
+from experiments import step
 from kaldi_outputs import GOLDEN
 from support import failure
 
@@ -291,7 +293,7 @@ def test_a_back_end_without_plda_is_refused_by_score_plda(home):
 
 def test_scores_that_are_not_finite_are_not_written(tmp_path):
     marker = Marker(tmp_path / ".done/x.json", {}, {})
-    message = failure(write_scores, tmp_path / "scores", ["a", "b"], ["c", "d"], np.array([1, np.inf]), marker, {}, False)
+    message = failure(write_scores, tmp_path / "scores", ["a", "b"], ["c", "d"], np.array([1, np.inf]), marker, {})
     assert message == f"{tmp_path}/scores: the score of 'b d' is not finite (1 such); look at their embeddings and the back-end"
     assert not (tmp_path / "scores").exists()
 
@@ -302,7 +304,7 @@ def test_scores_that_are_not_finite_are_not_written(tmp_path):
 def write_some(home, job, name="scores"):
     found = scores_of(job)
     marker = score_marker(job.name, home / f"test/{name}", job.options(), job.inputs)
-    write_scores(home / f"test/{name}", *zip(*found, strict=True), np.array(list(found.values())), marker, job.facts(), False)
+    write_scores(home / f"test/{name}", *zip(*found, strict=True), np.array(list(found.values())), marker, job.facts())
     return home / f"test/{name}"
 
 
@@ -380,6 +382,112 @@ def test_only_scores_as_they_were_made_can_be_normalised(home):
     for facts in ({}, [], {**whole, "program": "normalise_scores"}, {**whole, "program": "score_plda"}, {**whole, "files": {"trials": 1, "xvectors": 2}}):
         facts_path(scores).write_text(json.dumps(facts))
         assert failure(read_facts, scores) == f"{scores}.json: not of steps/score_cosine.py or score_plda.py; only their scores can be normalised"
+
+
+# ---- by several jobs
+
+
+SCORINGS = {
+    "score_cosine": "--backend {t}/backend {t}/trials {t}/test/xvector.scp",
+    "score_plda": "--enrol-spk2utt {t}/uneven --smoothing 0.1 {t}/backend {t}/spk_trials {t}/test/xvector.scp",
+    "normalise_scores": "--top-n 5 {t}/test/plda {t}/train {t}/train/xvector.scp",
+}
+
+
+@pytest.fixture
+def uneven(home, backend):
+    """Speakers of one utterance and of two, and their scores by the PLDA."""
+    (home / "uneven").write_text("b00 b00-0\nb01 b01-0 b01-1\nb02 b02-0\nb03 b03-0 b03-1\nb04 b04-0\n")
+    job = scoring(home, "score_plda", "spk_trials", enrol_spk2utt=home / "uneven", backend=backend)
+    return write_some(home, job, "plda")
+
+
+@pytest.mark.parametrize("name", SCORINGS)
+def test_any_number_of_jobs_writes_the_same_bytes(home, uneven, program, name):
+    words = SCORINGS[name].format(t=home).split()
+    good(program(f"steps/{name}.py", *words, home / "one/s"))
+    said = good(program(f"steps/{name}.py", "--nj", 40 if name == "normalise_scores" else 3, *words, home / "more/s"))
+    assert said.startswith(f"{name}: ")
+    assert (home / "more/s").read_bytes() == (home / "one/s").read_bytes()
+    assert json.loads((home / "more/s.json").read_text()) == json.loads((home / "one/s.json").read_text())
+    logs = sorted(path.name for path in (home / "more/log").iterdir())
+    assert logs == [f"{name}.s.{job}.log" for job in (1, 2, 3)]  # there are no more than three blocks of rows to normalise by
+    assert not (home / "more/.parts").exists()
+
+
+@pytest.mark.parametrize("kind", ["z", "t", "s"])
+def test_statistics_of_ranges_of_blocks_are_those_of_the_whole(home, uneven, monkeypatch, kind):
+    normalise_scores = step("normalise_scores")
+
+    monkeypatch.setattr("pytorch.backend.normalisation.SCORES", 40)  # two rows of 20 scores
+    trials, chance = Scoring.of_scores(uneven).read(), np.random.default_rng(0)
+    arrays, blocks = normalise_scores.cohort_arrays(trials, chance.normal(size=(20, 3)).astype(np.float32), kind)
+    assert blocks == {"z": 3, "t": 3, "s": 6}[kind]  # of five models, three of one kind and two of another; of five tests
+    whole = normalise_scores.range_statistics(arrays, 0, blocks, 6)
+    parts = [normalise_scores.range_statistics(arrays, block, block + 1, 6) for block in range(blocks)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+    assert whole.shape == (2, {"z": 5, "t": 5, "s": 10}[kind])
+
+
+@pytest.fixture
+def runner(tmp_path):
+    """runner("2") is a runner of which only job 2 runs, and which says that all is well, or with status=1 that it is not."""
+
+    def make(jobs, status=0):
+        path = tmp_path / f"run{jobs}.sh"
+        lines = ["#!/usr/bin/env bash", "shift 2", f'for n in {jobs}; do bash -c "${{*//JOB/$n}}" || exit; done', f"exit {status}"]
+        path.write_text("\n".join(lines) + "\n")
+        path.chmod(0o755)
+        return str(path)
+
+    return make
+
+
+def test_pieces_that_are_there_are_not_computed_again(home, program, runner):
+    words = ("steps/score_cosine.py", home / "trials", home / "test/xvector.scp", home / "out/s", "--nj", 2, "--cmd")
+    message = refused(program(*words, runner("1", status=1)))
+    assert message == f"score_cosine.py: jobs failed, see {home}/out/log/score_cosine.s.*.log; started again, only what is missing is done"
+    good(program(*words, runner("2")))
+    good(program("steps/score_cosine.py", home / "trials", home / "test/xvector.scp", home / "one/s"))
+    assert (home / "out/s").read_bytes() == (home / "one/s").read_bytes()
+    assert sorted(path.name for path in (home / "out").iterdir()) == [".done", "log", "s", "s.json"]
+
+
+def test_a_job_that_does_not_come_back_is_named(home, program, runner):
+    words = ("steps/score_cosine.py", home / "trials", home / "test/xvector.scp", home / "out/s", "--nj", 2, "--cmd")
+    message = refused(program(*words, runner("2")))
+    assert re.fullmatch(
+        rf"score_cosine.py: {home}/out/.parts/score_cosine.s/\w+: of 2 jobs, these did not come back: 1; see {home}/out/log, run again", message
+    )
+    assert not (home / "out/s").exists()
+
+
+def test_a_job_whose_step_has_gone_says_so(home, program):
+    message = refused(program("steps/score_cosine.py", home / "trials", home / "test/xvector.scp", home / "out/s", "--nj", 2, "--job", 1))
+    what = "no such folder; what the step reads has changed since it was started, or it has ended: start it again"
+    assert re.fullmatch(rf"score_cosine.py: {home}/out/.parts/score_cosine.s/\w+: {what}", message)
+
+
+def test_overwrite_takes_no_piece_of_an_earlier_run(home, program, runner):
+    words = ("steps/score_cosine.py", home / "trials", home / "test/xvector.scp", home / "out/s", "--nj", 2, "--cmd")
+    refused(program(*words, runner("1", status=1)))
+    assert "these did not come back: 1; " in refused(program(*words, runner("2"), "--overwrite", "true"))
+
+
+def test_overwrite_takes_the_pieces_of_jobs_that_submit_py_finds_again(home, program, runner):
+    """Started on a cluster with --overwrite true, the connection was lost; started again as before."""
+    words = ("steps/score_cosine.py", home / "trials", home / "test/xvector.scp", home / "out/s", "--nj", 2, "--overwrite", "true", "--cmd")
+    refused(program(*words, runner("1", status=1)))
+    (home / "out/q").mkdir()
+    (home / "out/q/score_cosine.s.json").write_text("{}\n")
+    good(program(*words, runner("2")))
+
+
+def test_scores_of_somebody_else_are_not_replaced(home, program):
+    (home / "test/s").write_text("a b 1\n")
+    message = refused(program("steps/score_cosine.py", "--nj", 2, home / "trials", home / "test/xvector.scp", home / "test/s"))
+    assert message == f"score_cosine.py: {home}/test/s: is there, but score_cosine.s did not make it; move it away, or pass --overwrite true to replace it"
+    assert not (home / "test/log").exists()
 
 
 # ---- real speech

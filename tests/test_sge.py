@@ -1,5 +1,7 @@
 """utils/submit.py --engine sge, on a Grid Engine of one machine (tests/engines/sge.sh)."""
 
+import sys
+
 import pytest
 from cluster_tests import ClusterTests
 from engines.support import Site, engine
@@ -30,6 +32,13 @@ class TestGridEngine(ClusterTests):
         done = site.submit("--config", "limits.conf", "--mem", "200M", "log/x.log", "python3", "-c", program)
         assert done.returncode == 1
         assert "(out of memory: raise --mem, now 200M)\n" in done.stderr
+
+    def test_a_program_too_large_to_be_loaded_says_so(self, site):
+        (site.folder / "limits.conf").write_text(LIMITS)
+        done = site.submit("--config", "limits.conf", "--mem", "300M", "log/x.log", sys.executable, "-c", "import torch")
+        assert done.returncode == 1
+        assert "failed to map segment" in site.output_of("log/x.log")
+        assert "(out of memory: raise --mem, now 300M)\n" in done.stderr
 
     def test_a_task_killed_for_time_says_so(self, site):
         (site.folder / "limits.conf").write_text(LIMITS)

@@ -120,7 +120,7 @@ class TestSlurm(ClusterTests):
         os.kill(processes_of(exp)[1], signal.SIGKILL)
         said = process.communicate(timeout=100)[1]
         assert process.returncode == 1
-        assert "process 2 of 2 was ended by SIGKILL" in said
+        assert "process 2 of 2 was ended by SIGKILL" in said, said
         assert said.endswith(f"train.py: the job failed, see {exp}/log/train.log; started again, it goes on from where it was saved\n")
 
     def test_a_task_killed_for_time_is_told_before_and_says_so(self, out_of_time):

@@ -13,6 +13,11 @@ from pytorch.program import Fail
 SCORES = 2**23  # in memory at a time
 
 
+def rows_at_once(size):
+    """How many rows are scored against a cohort of this size at a time. Rows that begin at a multiple of it have the same bytes without those before."""
+    return max(1, SCORES // size)
+
+
 def cohort_statistics(rows, cohort, offsets, top_n):
     """Mean and standard deviation of the scores of each row against a cohort.
 
@@ -21,7 +26,7 @@ def cohort_statistics(rows, cohort, offsets, top_n):
     Returns (N,) and (N,) float64.
     """
     size, found = len(cohort), np.empty((2, len(rows)))
-    number = max(1, SCORES // size)
+    number = rows_at_once(size)
     members, extra = np.ascontiguousarray(cohort.T), np.asarray(offsets, dtype=np.float32)
     buffer = np.empty((min(number, len(rows)), size), dtype=np.float32)
 

@@ -41,7 +41,7 @@ LEAVE_SEC = 10  # how long cancelled tasks are waited for
 REPORT_SEC = 30
 TRIES, PAUSE_SEC = 4, 10  # to submit, where the engine does not answer
 MEMORY = r"(?i)exceeded.*memory limit|oom.?kill|out.of.memory"
-MEMORY_IN_LOG = r"MemoryError|std::bad_alloc|[Cc]annot allocate memory|can't allocate memory"
+MEMORY_IN_LOG = r"MemoryError|std::bad_alloc|(?:[Cc]annot|can't) allocate memory|out of memory on cpu|failed to map segment|[Tt]hread creation failed"
 TIME = r"DUE TO TIME LIMIT|TIMEOUT"
 
 
