@@ -7,11 +7,14 @@ from pathlib import Path
 from pytorch.files import read_json, sha256, whole_file
 from pytorch.program import Fail
 
+VAD = ("vad_energy_threshold", "vad_energy_mean_scale", "vad_frames_context", "vad_proportion_threshold")  # of vad.json, as energy_vad() takes them
+
 
 class Experiment:
     """A trained network's folder.
 
-    settings (model.json): {model, args, feat_dim, features, cmn, voiced, loss, targets, classes, …}
+    settings (model.json): {model, args, feat_dim, features, cmn, voiced, vad, loss, targets, classes, …}
+    vad: the vad.json of the training data, where the network takes voiced frames alone
     """
 
     def __init__(self, path):
@@ -64,6 +67,15 @@ class Experiment:
                 here, there = (json.dumps(side.get(name)).strip('"') for side in (settings, own))
                 remedy = "make the features anew, or leave feats.scp out: they are then computed from wav.scp"
                 raise Fail(f"{where}: made with --{name.replace('_', '-')} {here}, {self.path} was trained on {there}; {remedy}")
+
+    def check_decisions(self, settings, where):
+        """Fail where voiced frames were found otherwise than those that the network was trained on, as far as both say how."""
+        own = self.settings.get("vad")
+        for name in VAD:
+            here, there = ((side if isinstance(side, dict) else {}).get(name) for side in (settings, own))
+            if None not in (here, there) and here != there:
+                what = f"decided with --{name.replace('_', '-')} {here}, {self.path} was trained on {there}"
+                raise Fail(f"{where}: {what}; decide anew as there, with steps/compute_vad.py --overwrite true")
 
     def load(self, epoch, device):
         """-> the model with the weights of an epoch, in evaluation mode"""

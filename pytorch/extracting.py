@@ -30,7 +30,7 @@ def add_extraction_options(parser):
 def add_recording_options(parser):
     """For programs that embed recordings by an Extractor."""
     add_extractor_options(parser)
-    parser.add_argument("--vad", type=Path, metavar="FILE", help="for networks trained on voiced frames: the vad.json of the training data")
+    parser.add_argument("--vad", type=Path, metavar="FILE", help="vad.json: find voiced frames so, not as in training")
     add_audio_options(parser)
     parser.add_argument("--batch-frames", type=positive_int, default=20000, help="frames, of 10 ms, in a batch; lower it when memory runs out")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -130,7 +130,7 @@ class Extraction:
     def facts(self):
         """What xvector.json says; the number of a class is that of its column."""
         facts = {"experiment": str(self.args.exp), "seed": seed_of(self.experiment), "epoch": self.epoch, "weights_sha256": self.identity["weights"]}
-        facts["features"] = self.experiment.settings["features"]
+        facts |= {"features": self.experiment.settings["features"], "data": str(self.args.data), "inputs": self.given.inputs}
         facts |= {"layer": self.layer} if self.layer else {}
         return facts | ({"classes": self.experiment.settings["classes"]} if self.layer == "classes" else {})
 

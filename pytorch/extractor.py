@@ -12,6 +12,7 @@ from pytorch.backend.folder import Backend
 from pytorch.backend.pairs import Cosine, all_scores
 from pytorch.data.audio import at_rate, check_rate, in_16_bit_range, read_audio
 from pytorch.device import choose_device
+from pytorch.experiment import VAD
 from pytorch.extracting import layer_of
 from pytorch.extraction import Embedder, embed_batch, plan_source
 from pytorch.features.front import Front
@@ -24,7 +25,6 @@ from pytorch.package import Package, identity, open_experiment
 from pytorch.program import Fail
 
 SCORINGS = ("cosine", "plda")
-VAD = ("vad_energy_threshold", "vad_energy_mean_scale", "vad_frames_context", "vad_proportion_threshold")  # as energy_vad() takes them
 _AT_ONCE = 10  # batches whose recordings are read together
 _MOST_SCORES = 1 << 24  # of a gallery at a time
 
@@ -47,7 +47,7 @@ class Extractor:
     path: an experiment directory, or a file of utils/package_model.py, which may hold what the other arguments say; they go before it
     epoch, layer: as of steps/extract.py; device: auto, cpu, cuda or cuda:N
     channel, resample: as of Recordings in pytorch/data/recordings.py
-    vad: for networks trained on voiced frames, the vad.json of steps/compute_vad.py in the training data
+    vad: for networks trained on voiced frames, a vad.json of steps/compute_vad.py; None: as those of the training were found
     backend: folder of steps/train_backend.py; scoring: "plda" or "cosine"; None: PLDA where the back-end has one
     calibration: a file of steps/train_calibration.py, of scores of this kind alone
     threshold: least score at which two voices count as one; None: where the calibration says that costs are least, if there is one
@@ -217,19 +217,18 @@ class _Held:
 
 
 def vad_settings(experiment, path):
-    """The settings of the decision on voiced frames, None where the network takes all. path: of a vad.json, None: what a package holds"""
+    """The settings of the decision on voiced frames, None where the network takes all. path: of a vad.json, None: what the experiment holds"""
     if not experiment.settings["voiced"]:
         if path:
             raise Fail(f"{path}: {experiment.path} was not trained on voiced frames; leave out what decides on them")
         return None
-    if path is None and isinstance(experiment, Package):
-        return experiment.facts["vad"]
-    if path is None:
-        how = "the vad.json of the training data (--vad data/train/vad.json)"
-        raise Fail(f"{experiment.path}: was trained on voiced frames; say how they are found, with {how}")
-    settings = read_json(path)
+    held = experiment.facts if isinstance(experiment, Package) else experiment.settings
+    settings = read_json(path) if path else held.get("vad")
     if not isinstance(settings, dict) or not all(isinstance(settings.get(name), int | float) for name in VAD):
-        raise Fail(f"{path}: {', '.join(VAD)} were expected; give the vad.json of steps/compute_vad.py")
+        if path:
+            raise Fail(f"{path}: {', '.join(VAD)} were expected; give the vad.json of steps/compute_vad.py")
+        remedy = "say it with a vad.json of steps/compute_vad.py (--vad FILE), best that of the training data"
+        raise Fail(f"{experiment.path}: was trained on voiced frames and does not tell how they are found; {remedy}")
     if not has_energy_first(experiment.settings["features"]):
         raise Fail(f"{experiment.path}: column 0 of its features is no energy, so voiced frames cannot be found by it here")
     return {name: settings[name] for name in VAD}

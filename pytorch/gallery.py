@@ -35,7 +35,7 @@ class Gallery:
         """Fail where it is of another extractor."""
         if self.identity != extractor.identity:
             names = [name for name in self.identity | extractor.identity if self.identity.get(name) != extractor.identity.get(name)]
-            raise Fail(f"{where}: enrolled with another extractor than {extractor.path}, {', '.join(names)} differ; enrol with this one")
+            raise Fail(f"{where}: enrolled with another extractor than {extractor.path}, not alike: {', '.join(names)}; enrol with this one")
 
     def enrol(self, speaker, vectors, replace=False):
         """vectors: (n, dim) embeddings of utterances. Fails where the speaker is there already, unless `replace`."""

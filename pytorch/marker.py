@@ -69,6 +69,11 @@ class Marker:
             return False
         return all(_size(self.path.parent.parent / name) == size for name, size in found["outputs"].items())
 
+    def outputs(self):
+        """The names of the outputs where the step was finished exactly as asked, be they there or not; else none"""
+        found = self._found()
+        return [] if found is None or found["outputs"] is None or differences(found, self.asked) else list(found["outputs"])
+
     def differs_only_in(self, names):
         """True where the step was finished with these options, on inputs of which some of these names differ, and its archives are whole."""
         found = self._found()
@@ -128,18 +133,25 @@ class Marker:
 def hold(path, what):
     """Lock a file for as long as the file returned stays open. Waits, and says so, while another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = open(path, "a+")
+    lock = open(path, "ab+", buffering=0)
+    try:
+        _wait_for(lock, what)
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+    except OSError as error:  # a full disk, or one without locks, does not say which file it was
+        lock.close()
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    return lock
+
+
+def _wait_for(lock, what):
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)
-        holder = lock.read().strip() or "another process"
+        holder = lock.read().decode(errors="replace").strip() or "another process"
         print(f"{what}: waiting for {holder}, which is at this step already", file=sys.stderr, flush=True)
         fcntl.flock(lock, fcntl.LOCK_EX)
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-    lock.flush()
-    return lock
 
 
 def differences(found, asked):

@@ -7,7 +7,8 @@ from pytorch.program import Fail
 
 
 class NetworkInput:
-    """Recordings are read where the network takes waveforms, or there is no feats.scp: features are then computed as in training.
+    """Recordings are read where the network takes waveforms, where its features were computed in training, or there is no feats.scp: features are
+    then computed as in training.
 
     experiment: an Experiment; data: a DataDir; args: a command line with the options of add_audio_options()
     options: those of them that can change a result; inputs: {what it is: fingerprint}; both for a done-marker
@@ -17,7 +18,8 @@ class NetworkInput:
     def __init__(self, experiment, data, args):
         self.settings, self.data, self.audio = experiment.settings, data, audio_options_of(args)
         self.voiced, self.recordings, self.options = self.settings["voiced"], None, {}
-        if self.settings["features"].get("input") == "wave" or (data.has("wav.scp") and not data.has("feats.scp")):
+        computed = data.has("wav.scp") and (self.settings.get("online") or not data.has("feats.scp"))
+        if self.settings["features"].get("input") == "wave" or computed:
             self.wanted = wave_input_of(self.settings["features"], experiment.path / "model.json")
             self.recordings = Recordings(data, self.wanted.rate, **self.audio)
             if self.voiced and not data.has("vad.scp"):
@@ -32,6 +34,8 @@ class NetworkInput:
                     raise Fail(f"{name}: of recordings, but {data / 'feats.scp'} has features that are computed already; leave it out")
             tables = data.feature_tables(self.voiced)
             experiment.check_features(read_json(data / "feats.json"), data / "feats.json")
+        if self.voiced and data.has("vad.json"):
+            experiment.check_decisions(read_json(data / "vad.json"), data / "vad.json")
         self.inputs = {name: sha256(path) for name, path in tables.items()}
         if self.recordings:
             self.inputs["audio"] = self.recordings.fingerprint(data.utt2spk)

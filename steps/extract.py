@@ -3,7 +3,7 @@
 
 Reads   <exp>/{model.json,epoch-NNN.safetensors}    <data>/{utt2spk,feats.scp,feats.json,vad.scp}
         <data>/{utt2spk,wav.scp,segments,vad.scp}   where the network takes waveforms, or there is no feats.scp: features are computed as in training
-Writes  <out>/xvector.ark (xvector.JOB.ark with --nj), xvector.scp, xvector.json (network, epoch, hash of its weights, layer)
+Writes  <out>/xvector.ark (xvector.JOB.ark with --nj), xvector.scp, xvector.json (network, epoch, hash of its weights, layer; data, hashes of its tables)
         <out>/xvector.npy                           with --npy true: a row for each line of xvector.scp
         <out>/log/extract.failed                    the utterances that have no embedding, where the step fails for them
 e.g.    steps/extract.py --nj 4 exp/xvector data/test exp/xvector/test

@@ -38,7 +38,8 @@ def main():
     shards.work(lambda utts: describe(data, args.voiced, utts), log_folder=args.out / "log")
     if shards.is_worker:
         return
-    write_json(args.out / "xvector.json", {"experiment": "mean and standard deviation", "features": read_json(data / "feats.json"), **inputs})
+    facts = {"experiment": "mean and standard deviation", "features": read_json(data / "feats.json"), "data": str(args.data), "inputs": inputs}
+    write_json(args.out / "xvector.json", facts)
     shards.finish([args.out / "xvector.json"])
     print(f"extract_stats: {len(data.utt2spk)} vectors of {data.path} in {args.out}")
 

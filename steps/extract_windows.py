@@ -148,7 +148,7 @@ def write_matrices(args, windows, extraction):
         with whole_file(matrix_path(folder, utt), "wb") as file:
             np.save(file, matrix, allow_pickle=False)
         numbers[utt] = len(own)
-    facts = {name: value for name, value in read_json(args.out / "xvector.json").items() if name != "features"}
+    facts = {name: value for name, value in read_json(args.out / "xvector.json").items() if name not in ("features", "inputs")}
     duration, step = (round(seconds / windows.sec_per_unit) * windows.sec_per_unit for seconds in (args.window, args.period))
     write_metadata(folder, duration, step, matrix.shape[1], recordings=numbers, **facts)
 

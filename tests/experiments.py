@@ -17,11 +17,11 @@ from pytorch.program import ROOT
 XVECTOR = {"frame_dim": "8", "stats_dim": "8", "embed_dim": "6"}
 
 
-def write_experiment(folder, features, model="xvector", args=XVECTOR, feat_dim=24, cmn="mean", voiced=True, epochs=2, seed=1):
-    """features: settings as in feats.json. The weights are drawn by `seed` and the number of the epoch; the last is the best."""
+def write_experiment(folder, features, model="xvector", args=XVECTOR, feat_dim=24, cmn="mean", voiced=True, epochs=2, seed=1, **more):
+    """features: settings as in feats.json; more: of model.json. The weights are drawn by `seed` and the number of the epoch; the last is the best."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"model": model, "args": args, "feat_dim": feat_dim, "features": features, "cmn": cmn, "voiced": voiced, "loss": {"name": "aam"}, "classes": []}
-    write_json(folder / "model.json", settings)
+    write_json(folder / "model.json", settings | more)
     write_json(folder / "opts.json", {"options": {"seed": seed}})
     for epoch in range(1, epochs + 1):
         with torch.random.fork_rng():

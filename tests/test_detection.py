@@ -62,6 +62,15 @@ def test_normal_scores_have_the_figures_of_their_formulas():
     assert found["cllr"] == pytest.approx(np.mean(np.logaddexp(0, -noise)) / np.log(2), abs=0.003)
 
 
+def test_normal_ratios_have_the_cllr_that_rocanalysis_tells_of_them():
+    """Means of 2 and -2, deviations of 2: 0.5140558 in the tests of davidavdav/ROCAnalysis.jl; the scores are quantiles, which chance does not move."""
+    quantiles = scipy.special.ndtri((np.arange(100_000) + 0.5) / 100_000)
+    found = Detection(np.concatenate([2 + 2 * quantiles, -2 + 2 * quantiles]), np.repeat([True, False], 100_000)).figures([])
+    assert found["cllr"] == pytest.approx(0.5140558, abs=5e-6)
+    assert found["min_cllr"] == pytest.approx(0.5140558, abs=1e-4)
+    assert [found["eer"], found["rocch_eer"]] == pytest.approx([scipy.special.ndtr(-1)] * 2, abs=1e-5)
+
+
 # ---- figures by their definitions
 
 

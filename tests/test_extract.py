@@ -128,6 +128,13 @@ def test_the_embeddings_say_of_which_network_they_are(extracted, exp):
     assert facts["weights_sha256"] == hashlib.sha256((exp / "epoch-002.safetensors").read_bytes()).hexdigest()
 
 
+def test_xvector_json_says_what_the_embeddings_are_of(extracted, data):
+    facts = json.loads((extracted / "xvector.json").read_text())
+    assert facts["data"] == str(data)
+    tables = ("utt2spk", "feats.scp", "feats.json", "vad.scp", "vad.json")
+    assert facts["inputs"] == {name: hashlib.sha256((data / name).read_bytes()).hexdigest() for name in tables}
+
+
 def test_a_second_run_does_nothing(extracted, exp, data, program):
     before = {path: path.stat().st_mtime_ns for path in extracted.iterdir() if path.is_file()}
     for words in ([], ["--nj", 3], ["--epoch", "final"], ["--epoch", 2], ["--device", "cpu"]):
@@ -276,6 +283,16 @@ def test_what_is_missing_is_named_with_the_remedy(spoil, message, lent, own, tmp
     done = program(STEP, lent, own, tmp_path / "out")
     assert_refused(done, "extract.py", message.format(exp=lent, data=own))
     assert not (tmp_path / "out").exists()
+
+
+def test_voiced_frames_that_were_found_otherwise_than_in_training_are_refused(own, tmp_path, program):
+    settings = json.loads((own / "feats.json").read_text())
+    exp = write_experiment(tmp_path / "x", settings, vad={"vad_energy_threshold": 5.5, "vad_energy_mean_scale": 0.5})
+    what = f"{own}/vad.json: decided with --vad-energy-threshold 5.0, {exp} was trained on 5.5"
+    done = program(STEP, exp, own, tmp_path / "out")
+    assert_refused(done, "extract.py", f"{what}; decide anew as there, with steps/compute_vad.py --overwrite true")
+    write_json(own / "vad.json", {"made_by": "another program"})
+    assert program(STEP, exp, own, tmp_path / "out").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -450,7 +467,7 @@ def test_the_channel_of_recordings_is_an_option(raw_exp, sounds, tmp_path, progr
     data = write_recordings(tmp_path, stereo)
     done = program(STEP, raw_exp, data, tmp_path / "xv")
     assert done.returncode == 1
-    assert done.stderr.endswith(f"extract.py: {data}: its recordings were not packed, see above; mend it, or pack them elsewhere with steps/pack_wavs.py\n")
+    assert f"extract.py: {data}: its recordings were not packed, see above; mend them, or leave up to N out with `steps/pack_wavs.py " in done.stderr
     mono = tmp_path / "mono"
     mono.mkdir()
     expected = embedded(raw_exp, write_recordings(mono, sounds), tmp_path / "expected")

@@ -125,9 +125,21 @@ def test_voiced_frames_are_found_as_compute_vad_finds_them(wavs, tmp_path):
     call("compute_vad", "--vad-energy-threshold", 5.5, own)
     call("extract", exp, own, tmp_path / "xv")
     expected = kaldiio.load_scp(str(tmp_path / "xv/xvector.scp"))
-    found = Extractor(exp, vad=own / "vad.json").embed_all(tmp_path / f"{utt}.wav" for utt in names)
-    close(found, np.stack([expected[utt] for utt in names]))
-    assert failure(Extractor, exp).startswith(f"{exp}: was trained on voiced frames; say how they are found, with the vad.json of the training data")
+    recordings = [tmp_path / f"{utt}.wav" for utt in names]
+    close(Extractor(exp, vad=own / "vad.json").embed_all(recordings), np.stack([expected[utt] for utt in names]))
+    knows = write_experiment(tmp_path / "knows", options.to_json(), vad=json.loads((own / "vad.json").read_text()))
+    close(Extractor(knows).embed_all(recordings), np.stack([expected[utt] for utt in names]))
+    write_json(tmp_path / "other.json", {**json.loads((own / "vad.json").read_text()), "vad_energy_threshold": 3.0})
+    found, told = (Extractor(one, vad=tmp_path / "other.json").embed_all(recordings) for one in (knows, exp))
+    np.testing.assert_array_equal(found, told)
+    assert not np.allclose(found, np.stack([expected[utt] for utt in names]), atol=1e-3)
+
+
+@pytest.mark.parametrize("vad", [None, {"vad_energy_threshold": 5.0}, {"made_by": "another program"}, [5.0]])
+def test_a_network_that_does_not_tell_how_voiced_frames_are_found_asks_for_it(tmp_path, vad):
+    exp = write_experiment(tmp_path / "x", FeatureOptions(use_energy=True).to_json(), vad=vad)
+    remedy = "say it with a vad.json of steps/compute_vad.py (--vad FILE), best that of the training data"
+    assert failure(Extractor, exp) == f"{exp}: was trained on voiced frames and does not tell how they are found; {remedy}"
 
 
 def test_samples_at_hand_are_recordings_too(extractor, wavs, vectors):
@@ -392,7 +404,7 @@ def test_an_empty_gallery_knows_nobody(extractor, vectors, tmp_path):
 
 def test_a_gallery_of_another_extractor_is_refused(gallery, wavs, tmp_path):
     other = write_experiment(tmp_path / "other", FEATURES.to_json(), voiced=False, seed=2)
-    message = f"{gallery}: enrolled with another extractor than {other}, weights differ; enrol with this one"
+    message = f"{gallery}: enrolled with another extractor than {other}, not alike: weights; enrol with this one"
     assert failure(call, "enrol", other, gallery, f"dora={wavs['cleo0']}") == message
     assert failure(call, "identify", "--threshold", 0, other, gallery, wavs["cleo0"]) == message
 
@@ -499,6 +511,9 @@ def test_a_package_remembers_layer_and_voiced_frames(exp, data, wavs, tmp_path):
     write_json(tmp_path / "vad.json", {"vad_energy_threshold": 5.0, "vad_energy_mean_scale": 0.5, "vad_frames_context": 0, "vad_proportion_threshold": 0.6})
     voiced = write_experiment(tmp_path / "x", FeatureOptions(use_energy=True).to_json())
     call(PACK, "--layer", "segment7", "--vad", tmp_path / "vad.json", voiced, tmp_path / "p")
+    knows = write_experiment(tmp_path / "y", FeatureOptions(use_energy=True).to_json(), vad=json.loads((tmp_path / "vad.json").read_text()))
+    call(PACK, "--layer", "segment7", knows, tmp_path / "q")
+    np.testing.assert_array_equal(Extractor(tmp_path / "p").embed(wavs["anna0"]), Extractor(tmp_path / "q").embed(wavs["anna0"]))
     one, other = Extractor(voiced, layer="segment7", vad=tmp_path / "vad.json"), Extractor(tmp_path / "p")
     np.testing.assert_array_equal(one.embed(wavs["anna0"]), other.embed(wavs["anna0"]))
     assert not np.allclose(other.embed(wavs["anna0"]), Extractor(voiced, vad=tmp_path / "vad.json").embed(wavs["anna0"]), atol=1e-3)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import kaldiio
 import numpy as np
@@ -78,6 +79,18 @@ def test_the_experiment_says_what_it_is(exp):
         "model": "xvector", "args": {"frame_dim": 16, "stats_dim": 24, "embed_dim": 12, "segment7": True}, "feat_dim": 30, "cmn": "none", "voiced": False,
     }  # fmt: skip
     assert Experiment(exp).epoch("best") == Experiment(exp).epoch("final") == 1
+
+
+def test_the_experiment_remembers_how_voiced_frames_are_found(data, golden, program, tmp_path):
+    words = (golden / "xvector_toy_final.txt", tmp_path / "data", tmp_path / "exp")
+    shutil.copytree(data, tmp_path / "data")
+    assert program(PROGRAM, *words).returncode == 0
+    assert json.loads((tmp_path / "exp/model.json").read_text())["vad"] is None
+    write_vad(tmp_path / "data", {})
+    other = program(PROGRAM, *words)
+    assert other.returncode == 1 and "vad.json has changed" in other.stderr
+    assert program(PROGRAM, "--overwrite", "true", *words).returncode == 0
+    assert json.loads((tmp_path / "exp/model.json").read_text())["vad"] == json.loads((tmp_path / "data/vad.json").read_text())
 
 
 def test_a_second_import_is_free_and_another_one_stops(exp, data, golden, program):

@@ -94,6 +94,15 @@ def test_overwrite_does_anew_whatever_is_there(done):
     assert not make(done, {"rate": 6}).is_done(overwrite=True)
 
 
+def test_the_outputs_of_a_step_are_known_where_it_was_done_as_asked_be_they_there_or_not(done):
+    assert sorted(make(done).outputs()) == ["out", "sub/more"]
+    (done / "out").unlink()
+    assert sorted(make(done).outputs()) == ["out", "sub/more"]
+    assert make(done, {"rate": 6}).outputs() == []
+    make(done).begin()
+    assert make(done).outputs() == []
+
+
 @pytest.mark.parametrize("damage", ["shorter", "longer", "missing"])
 @pytest.mark.parametrize("name", ["out", "sub/more"])
 def test_an_output_that_is_missing_is_made_anew_and_one_that_was_changed_stops(done, capsys, damage, name):
@@ -266,6 +275,15 @@ def test_one_process_can_hold_several_steps(tmp_path):
     for marker in markers:
         marker.lock()
     assert sorted(path.name for path in (tmp_path / ".done").iterdir()) == ["a.lock", "b.lock"]
+
+
+def test_a_disk_that_takes_nothing_is_told_with_the_file_that_it_did_not_take(tmp_path):
+    """A limit on the size of files is met where a full disk is: in writing who holds the step."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
+    main = "run(lambda: hold(Path(sys.argv[1]), 'step'))"
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom pathlib import Path\nfrom pytorch.marker import hold\nfrom pytorch.program import run\n"
+    done = subprocess.run([sys.executable, "-c", f"{script}{limit}\n{main}", tmp_path / "step.lock"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, f"-c: {tmp_path}/step.lock: File too large\n")
 
 
 # ---- whole files

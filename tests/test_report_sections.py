@@ -13,6 +13,7 @@ from support import failure
 
 from pytorch.data.ark import ArkWriter
 from pytorch.data.data_dir import DataDir, write_data_dir
+from pytorch.files import sha256
 from pytorch.metrics import Detection
 from pytorch.report import dots, embeddings, plots, worst
 
@@ -212,6 +213,22 @@ def test_embeddings_without_a_data_directory_are_said_until_one_is_named():
     assert "<circle" in report("--data", "data", "--embeddings", "pca", "exp/x").source
 
 
+def test_embeddings_are_of_the_directory_that_their_json_names_unless_its_speakers_have_changed():
+    data = make_data()
+    make_embeddings("exp/x/train", data)
+    facts = {"data": "data", "inputs": {"utt2spk": sha256(data / "utt2spk")}}
+    Path("exp/x/train/xvector.json").write_text(json.dumps(facts))
+    assert report("exp/x").source.count("<circle") == 12
+    Path("exp/x/train/xvector.json").write_text(json.dumps({**facts, "inputs": {"utt2spk": "0"}}))
+    assert "the data directory of their utterances is not known" in report("exp/x").words
+
+
+def test_windows_are_of_their_own_folder():
+    data = make_data("exp/x/windows")
+    make_embeddings("exp/x/windows", data)
+    assert report("exp/x").source.count("<circle") == 12
+
+
 def test_embeddings_are_not_looked_at_where_none_are_asked_for():
     make_scores("exp/x/test")
     Path("exp/x/test/xvector.scp").write_text("broken")
@@ -286,11 +303,11 @@ def test_few_values_have_a_colour_each_many_numbers_a_scale():
 # ---- predictions
 
 
-def make_measure(kind, wanted, found, name="measure"):
+def make_measure(kind, wanted, found, name="measure", *words):
     Path("exp/x/test").mkdir(parents=True, exist_ok=True)
     for table, values in (("wanted", wanted), ("found", found)):
         Path("exp/x/test", table).write_text("".join(f"u{n:03d} {value}\n" for n, value in enumerate(values)))
-    done = program("measure", "--kind", kind, "exp/x/test/wanted", "exp/x/test/found", f"exp/x/test/{name}.json")
+    done = program("measure", "--kind", kind, *words, "exp/x/test/wanted", "exp/x/test/found", f"exp/x/test/{name}.json")
     assert done.returncode == 0, done.stderr
     return Path(f"exp/x/test/{name}.json")
 
@@ -310,6 +327,18 @@ def test_of_many_classes_the_most_frequent_confusions_are_told():
     make_measure("classes", wanted, ["c24" if n % 25 == 3 else value for n, value in enumerate(wanted)])
     page = report("exp/x")
     assert "most frequent confusions of 25 classes" in page.words and "c03 c24 4 4" in page.words
+
+
+@pytest.mark.parametrize(("kind", "values", "name"), [("numbers", ([20, 30, 40], [25, 30.5, 34]), "mae"), ("classes", ("aab", "abb"), "uar")])
+def test_intervals_stand_below_the_figures_of_predictions(kind, values, name):
+    Path("data").mkdir()
+    Path("data/utt2spk").write_text("".join(f"u{n:03d} s{n}\n" for n in range(3)))
+    Path("data/spk2utt").write_text("".join(f"s{n} u{n:03d}\n" for n in range(3)))
+    facts = json.loads(make_measure(kind, *values, "measure", "--data", "data").read_text())
+    page = report("exp/x")
+    between = "–".join(f"{end:.4g}" if kind == "numbers" else f"{100 * end:.2f}" for end in facts["intervals"][name])
+    assert f"<small>{between}</small>" in page.source
+    assert "its 95 % interval, were other speakers drawn" in page.words
 
 
 def test_numbers_are_drawn_with_the_names_on_hover():
@@ -333,7 +362,18 @@ def test_numbers_whose_tables_changed_are_one_line():
     fails_with(program("report", "exp/x"), "exp/x/test/found: not the file", "steps/measure.py --kind numbers exp/x/test/wanted exp/x/test/found")
 
 
-@pytest.mark.parametrize(("name", "value"), [("kind", "words"), ("utts", 0), ("accuracy", "high"), ("confusion", [[1]]), ("confusion", [[1, -1], [0, 2]])])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("kind", "words"),
+        ("utts", 0),
+        ("accuracy", "high"),
+        ("confusion", [[1]]),
+        ("confusion", [[1, -1], [0, 2]]),
+        ("intervals", [1]),
+        ("intervals", {"uar": [1, "2"]}),
+    ],
+)
 def test_malformed_figures_of_classes_are_one_line(name, value):
     path = make_measure("classes", ["a", "a", "b"], ["a", "b", "b"])
     path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))

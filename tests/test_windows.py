@@ -210,10 +210,10 @@ def test_jobs_lay_the_same_windows(laid, raw_exp, recorded, tmp_path, program):
         np.testing.assert_array_equal(one[name], two[name], strict=True)
 
 
-def test_matrices_hold_the_vectors_in_the_order_of_time(laid, raw_exp):
+def test_matrices_hold_the_vectors_in_the_order_of_time(laid, recorded):
     facts = json.loads((laid / "npy/metadata.json").read_text())
-    assert {name: facts[name] for name in ("start", "duration", "step", "dimension", "recordings", "epoch")} == {
-        "start": 0.0, "duration": 1.0, "step": 0.5, "dimension": 6, "recordings": {"a": 4, "b": 1, "c": 4}, "epoch": 2,
+    assert {name: facts[name] for name in ("start", "duration", "step", "dimension", "recordings", "epoch", "data")} == {
+        "data": str(recorded), "start": 0.0, "duration": 1.0, "step": 0.5, "dimension": 6, "recordings": {"a": 4, "b": 1, "c": 4}, "epoch": 2,
     }  # fmt: skip
     vectors = vectors_in(laid)
     for utt in LENGTHS:

@@ -5,7 +5,7 @@ The embeddings are those of nnet3-xvector-compute. Features and their normalisat
 the network is from (egs/voxceleb/v2: 30 MFCC, sliding mean normalisation over 300 frames, voiced frames only).
 
 Reads   <raw>                                     nnet3 network in text form: nnet3-copy --binary=false final.raw final.txt
-        <data>/{utt2spk,feats.scp,feats.json}     a data directory with the features that the network is for
+        <data>/{utt2spk,feats.scp,feats.json}     a data directory with the features that the network is for; vad.json, how voiced frames are found
 Writes  <exp>/{model.json,opts.json,epoch-001.safetensors,best,final}
 e.g.    utils/import_kaldi_nnet3.py final.txt data/test exp/kaldi && steps/extract.py exp/kaldi data/test exp/kaldi/test
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir
-from pytorch.files import need_file, sha256
+from pytorch.files import need_file, read_json, sha256
 from pytorch.marker import Marker
 from pytorch.program import Fail, Parser, boolean, run
 
@@ -37,7 +37,9 @@ def main():
     data = DataDir(args.data)
     tables = data.feature_tables(False)
     options = {"cmn": args.cmn, "voiced": args.voiced, "seed": 0}
-    marker = Marker(args.exp / ".done" / "import_kaldi_nnet3.json", options, {"network": sha256(args.raw), "feats.json": sha256(tables["feats.json"])})
+    inputs = {"network": sha256(args.raw), "feats.json": sha256(tables["feats.json"])}
+    vad = data / "vad.json" if args.voiced and data.has("vad.json") else None
+    marker = Marker(args.exp / ".done" / "import_kaldi_nnet3.json", options, inputs | ({"vad.json": sha256(vad)} if vad else {}))
     marker.lock()
     if marker.is_done(args.overwrite):
         print(f"import_kaldi_nnet3: {args.exp} is there")
@@ -65,6 +67,7 @@ def main():
         "features": frames.settings,
         "cmn": args.cmn,
         "voiced": args.voiced,
+        "vad": read_json(vad) if vad else None,
         "loss": {"name": "softmax"},
         "classes": [],
     }

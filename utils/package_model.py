@@ -2,9 +2,9 @@
 """Put an extractor into one file, which steps/extract.py, extract_windows.py, embed.py, verify.py, enrol.py and identify.py take in place of exp/x.
 
 Reads   <exp>    experiment directory: network, what it is given, the weights of one epoch (not those of its loss)
-        --backend, --calibration, --threshold, --vad: what decisions are made with, and how voiced frames are found
+        --backend, --calibration, --threshold: what decisions are made with
 Writes  <out>    safetensors with JSON in its metadata and a checksum; nothing in it is code
-e.g.    utils/package_model.py --backend exp/x/backend --calibration exp/x/calibration.json --vad data/train/vad.json exp/x x.safetensors
+e.g.    utils/package_model.py --backend exp/x/backend --calibration exp/x/calibration.json exp/x x.safetensors
 """
 
 import sys
@@ -23,7 +23,7 @@ def main():
     add_extractor_options(parser)
     parser.add_argument("out", type=Path, help="file of the extractor, made")
     add_decision_options(parser)
-    parser.add_argument("--vad", type=Path, metavar="FILE", help="for networks trained on voiced frames: the vad.json of the training data")
+    parser.add_argument("--vad", type=Path, metavar="FILE", help="vad.json: find voiced frames so, not as in training")
     parser.add_argument("--overwrite", type=boolean, default=False, help="replace a file that is there")
     args = parser.parse_args()
     experiment = open_experiment(args.exp)

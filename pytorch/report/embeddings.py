@@ -5,8 +5,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytorch.data.data_dir import REST
+from pytorch.data.data_dir import REST, DataDir
 from pytorch.data.rules import number_of
+from pytorch.files import sha256
 from pytorch.program import Fail
 from pytorch.report.sources import find_data, read_facts
 
@@ -64,14 +65,16 @@ def _read_cloud(scp, named, how, most):
 
 
 def _data_of(scp, reader, named):
-    """The first DataDir that may be that of the embeddings and has all their utterances; None."""
+    """The first DataDir that may be that of the embeddings and has all their utterances, with the speakers they had; None."""
     folder = scp.parent
     candidates = [(scp, read_facts(folder / "xvector.json")), *((path, read_facts(path)) for path in sorted(folder.glob("eer*.json")))]
     for path, facts in candidates:
+        known = facts["inputs"].get("utt2spk") if isinstance(facts.get("inputs"), dict) else None
         for data in find_data(path, facts, []):
-            if all(utt in data.utt2spk for utt in reader):
+            if all(utt in data.utt2spk for utt in reader) and known in (None, sha256(data / "utt2spk")):
                 return data
-    return next((data for data in named if all(utt in data.utt2spk for utt in reader)), None)
+    own = [DataDir(folder)] if (folder / "utt2spk").is_file() else []  # of steps/extract_windows.py
+    return next((data for data in own + named if all(utt in data.utt2spk for utt in reader)), None)
 
 
 def _choose(utts, spk_of, most):

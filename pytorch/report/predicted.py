@@ -20,13 +20,19 @@ def _figures(found, names):
     names = [name for name in names if any(name in one.facts for one in found)]
     rows = []
     for one in found:
-        cells = [_in_words(name, one.facts[name]) if name in one.facts else "–" for name in names]
+        ends = one.facts.get("intervals") or {}
+        cells = [_in_words(name, one.facts[name], ends.get(name)) if name in one.facts else "–" for name in names]
         rows.append([esc(one.name), *cells, f"{one.facts['utts']:,}"])
-    return table(["predictions", *(NAMES[name] for name in names), "utterances"], rows)
+    has_intervals = any(one.facts.get("intervals") for one in found)
+    note = f"<p>{soft('Below a figure: its 95 % interval, were other speakers drawn.')}</p>\n" if has_intervals else ""
+    return table(["predictions", *(NAMES[name] for name in names), "utterances"], rows) + note
 
 
-def _in_words(name, value):
-    return f"{100 * value:.2f}" if NAMES[name].endswith("%") else f"{value:.4g}"
+def _in_words(name, value, ends):
+    def told(value):
+        return f"{100 * value:.2f}" if NAMES[name].endswith("%") else f"{value:.4g}"
+
+    return told(value) + (f"<small>{'–'.join(map(told, ends))}</small>" if ends else "")
 
 
 def _classes(found):

@@ -8,7 +8,7 @@ from pytorch.data.data_dir import read_table
 from pytorch.data.rules import number_of
 from pytorch.files import read_json
 from pytorch.program import Fail
-from pytorch.report.sources import check_facts, find_recorded, is_count, is_number
+from pytorch.report.sources import check_facts, find_recorded, is_count, is_interval, is_number
 
 FIGURES = {"classes": ("accuracy", "uar", "macro_f1"), "numbers": ("mae", "rmse", "mae_of_mean", "pearson", "spearman", "ccc")}
 DRAWN = 2000  # utterances in a picture at most
@@ -38,6 +38,9 @@ def _check(path, facts):
         "utts": lambda value: is_count(value) and value > 0,
         **dict.fromkeys(FIGURES.get(kind, ()), is_number),
         **dict.fromkeys(("wanted", "found"), lambda value: isinstance(value, str) and value),
+        "intervals": lambda value: (
+            value is None or (isinstance(value, dict) and all(is_interval(value[name]) for name in FIGURES.get(kind, ()) if name in value))
+        ),
     }
     check_facts(path, facts, wanted, "steps/measure.py")
     if kind == "classes":

@@ -33,6 +33,10 @@ def is_count(value):
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def is_interval(value):
+    return isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
+
+
 def check_facts(path, facts, wanted, program):
     """Fail unless a JSON has what the program that makes it writes. wanted: {name: accept(value)}"""
     bad = [name for name, accept in wanted.items() if not isinstance(facts, dict) or not accept(facts.get(name))]

@@ -6,7 +6,7 @@ from pathlib import Path
 from pytorch.data.trials import join_scores, read_trials
 from pytorch.files import read_json
 from pytorch.program import Fail
-from pytorch.report.sources import check_facts, find_recorded, is_count, is_number, read_facts
+from pytorch.report.sources import check_facts, find_recorded, is_count, is_interval, is_number, read_facts
 
 PRIORS = ("0.01", "0.05", "0.001")
 
@@ -72,9 +72,6 @@ def _check(path, facts):
 
     def if_there(accept):
         return lambda value: value is None or accept(value)
-
-    def is_interval(value):
-        return isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
 
     def are_intervals(value):
         if not isinstance(value, dict) or not all(isinstance(value.get(kind), dict) for kind in ("min_dcf", "act_dcf")):
