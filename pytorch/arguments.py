@@ -27,7 +27,7 @@ def typed(option, name, constructor, args):
     """
     parameters = {p.name: p for p in inspect.signature(constructor).parameters.values() if p.default is not p.empty}
     values = {key: p.default for key, p in parameters.items()}
-    known = ", ".join(f"{key}={_shown(value)}" for key, value in values.items())
+    known = ", ".join(shown(key, value) for key, value in values.items())
     for key, value in args.items():
         if key not in parameters:
             raise Fail(f"{option}: {name} has no argument '{key}'; it has {known or 'none'}")
@@ -54,5 +54,6 @@ def need_at_most(option, limit, **values):
             raise Fail(f"{option}: {name}={value:g}: at most {limit:g} expected")
 
 
-def _shown(value):
-    return str(value).lower() if isinstance(value, bool) else value
+def shown(name, value):
+    """An argument as it is given on the command line: `stats=true`"""
+    return f"{name}={str(value).lower() if isinstance(value, bool) else value}"

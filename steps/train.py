@@ -18,6 +18,7 @@ import argparse
 import contextlib
 import math
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -124,7 +125,8 @@ def parse_args():
     machine.add_argument("--num-workers", type=count, default=0, help="processes that read batches ahead, for each card; 0: none")
     machine.add_argument("--num-threads", type=count, default=0, help="threads on a CPU; 0: one a core; 1 for small networks on a busy machine")
     machine.add_argument("--save-minutes", type=non_negative_float, default=30.0, help="save the state within long epochs too, every so often; 0: not")
-    machine.add_argument("--overwrite", type=boolean, default=False, help="begin anew where other options or data were trained on")
+    overwrite = "begin anew what is finished, or was begun with other options or data; what was interrupted with the same ones goes on as without it"
+    machine.add_argument("--overwrite", type=boolean, default=False, help=overwrite)
     machine.add_argument("--cmd", help="runner: train as a job of its own, log in <exp>/log/train.log")
     machine.add_argument("--job", type=positive_int, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -263,14 +265,35 @@ def trial_files(args, valid):
 
 
 def is_trained(args, marker):
-    """Whether there is nothing to do. Fails where something else was trained, or for longer."""
+    """Whether there is nothing to do. Fails where something else was trained, or for longer, or what was is lost in part."""
+    if not args.overwrite:
+        restore(args.exp, marker.outputs())
     done = marker.is_done(args.overwrite)
     if args.overwrite or not (done or marker.is_begun()):
         return False
     epochs = epochs_before(args)
     if args.epochs < epochs:
         raise Fail(f"{args.exp}: --epochs was {epochs}, now {args.epochs}; a training can only be made longer. Pass --overwrite true to begin anew")
+    if done and args.epochs > epochs:
+        need_file(args.exp / "state/state.safetensors", "it is what a longer training would go on from; put it back, or pass --overwrite true to begin anew")
     return done and args.epochs == epochs
+
+
+def restore(exp, outputs):
+    """Of a finished training, write `best` and `final` anew where one is lost; fail where anything else is, which only a new training would bring back."""
+    lost = [name for name in outputs if not (exp / name).exists()]
+    for name in lost:
+        if name not in ("best", "final"):
+            raise Fail(f"{exp / name}: is missing, though the training was finished; put it back, or pass --overwrite true to train anew")
+    for name in lost:
+        if name == "best":
+            epoch = next(int(found[1]) for found in (re.fullmatch(r"epoch-(\d+)\.safetensors", other) for other in outputs) if found)
+        else:
+            remedy = "`final` cannot be written anew without it; put it back, or pass --overwrite true to train anew"
+            epoch = need_file(exp / "train.tsv", remedy).read_text().splitlines()[-1].split("\t")[0]
+        with whole_file(exp / name) as file:
+            file.write(f"{epoch}\n")
+        print(f"train: {exp / name} was missing, it names epoch {epoch} again")
 
 
 def epochs_before(args):
@@ -347,7 +370,7 @@ def begin(args, marker, training):
         if args.epochs > before and args.schedule in ("cosine", "exponential", "one-cycle"):
             print(f"train: {args.epochs} epochs in place of {before}: from here on the {args.schedule} schedule is that of {args.epochs} epochs", flush=True)
         marker.begin()
-        for old in ("best", "final"):  # of fewer epochs; who follows the training is to wait for those to come
+        for old in ("best", "final", "average.safetensors"):  # of fewer epochs; who follows the training is to wait for those to come
             (args.exp / old).unlink(missing_ok=True)
     else:
         marker.claim([args.exp / "model.json"], args.overwrite)
@@ -357,6 +380,7 @@ def begin(args, marker, training):
             (args.exp / old).unlink(missing_ok=True)
         for old in args.exp.glob("epoch-*.safetensors"):
             old.unlink()
+    if args.epochs != before:
         with whole_file(args.exp / "cmd") as file:
             file.write(shlex.join(command_line()) + "\n")
     made_by = {"commit": commit(), "python": sys.version.split()[0], "torch": version("torch")}

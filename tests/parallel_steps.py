@@ -4,6 +4,7 @@ parallel_steps.py FOLDER: data in FOLDER/train and FOLDER/valid; writes FOLDER/w
 """
 
 import os
+import shlex
 import sys
 import types
 from pathlib import Path
@@ -23,6 +24,11 @@ CASES = {
     "sampled adam": "--loss-args sampled_classes=3 --optimizer adamw --lr 0.001",
     "softmax": "--loss softmax",
     "numbers": "--targets utt2age --loss regression",
+    "concordance": "--targets utt2age --loss regression --loss-args kind=ccc --accumulate 2",
+    "weighted": "--targets utt2label --loss softmax --loss-args class_weights=inverse",
+    "ordered": "--targets utt2degree --loss cumulative --loss-args class_weights=complement",
+    "both": "--targets utt2label,utt2age --loss joint --loss-args 'classes.class_weights=inverse numbers.kind=ccc'",
+    "pairs": "--loss contrastive --loss-args metric=euclidean --sampler speaker --utts-per-spk 2",
 }
 
 
@@ -61,7 +67,7 @@ def main(folder):
     processes.join(torch.device("cpu"), {"options": {}, "inputs": {}})
     out = folder / f"world-{processes.world}"
     for name, words in CASES.items():
-        args, training, update = assembled(words.split(), folder, processes)
+        args, training, update = assembled(shlex.split(words), folder, processes)
         sampler, kept = training.batches.sampler, {}
         examples = sampler.batch_size // sampler.chunks
         for step in range(4):

@@ -130,6 +130,7 @@ WHOLE_AMONG_PIECES = (
     "L:1: 'a' has no start and end, though others have; "
     "give all, or none, or split the list in two, whole recordings (window -1) and pieces, and import each by itself"
 )
+TRAINING_LIST = "x/2.wav 0 -1\nx/1.wav 0 3\nx/1.wav 0 0\nx/1.wav 0 -1\ny/b c 1 12\n"  # as DeepSpeakerVGG has them
 
 
 def test_labels_become_speakers_or_tables(tmp_path):
@@ -155,6 +156,24 @@ def test_windows_become_segments(tmp_path):
     assert tables["utt2label"] == "x-1-00000500-00000750 7\n"
 
 
+def test_windows_become_numbers_of_as_many_utterances_where_asked(tmp_path):
+    tables = imported(tmp_path, "labels", TRAINING_LIST, "--label-as", "spk", "--window-as", "utt2window")
+    assert tables == {
+        "utt2window": "0--x-1 -1\n0--x-1-w00000 0\n0--x-1-w00003 3\n0--x-2 -1\n1--y-b=20c-w00012 12\n",
+        "utt2spk": "0--x-1 0\n0--x-1-w00000 0\n0--x-1-w00003 0\n0--x-2 0\n1--y-b=20c-w00012 1\n",
+        "spk2utt": "0 0--x-1 0--x-1-w00000 0--x-1-w00003 0--x-2\n1 1--y-b=20c-w00012\n",
+        "wav.scp": "".join(
+            f"{utt} /none/{path}.wav\n"
+            for utt, path in [("0--x-1", "x/1"), ("0--x-1-w00000", "x/1"), ("0--x-1-w00003", "x/1"), ("0--x-2", "x/2"), ("1--y-b=20c-w00012", "y/b c")]
+        ),
+        "utt2path": "0--x-1 x/1.wav\n0--x-1-w00000 x/1.wav\n0--x-1-w00003 x/1.wav\n0--x-2 x/2.wav\n1--y-b=20c-w00012 y/b c\n",
+    }
+    succeed("validate_data_dir", "--check-files", "false", tmp_path / "d")
+    tables = imported(tmp_path, "labels", "x/1 30 007\nx/1 30 1\n", "--label-as", "age", "--spk-folder", "1", "--window-as", "utt2window", out="e")
+    assert tables["utt2window"] == "x-1-w00001 1\nx-1-w00007 7\n"
+    assert tables["utt2age"] == "x-1-w00001 30\nx-1-w00007 30\n"
+
+
 @pytest.mark.parametrize(
     "content, message",
     [
@@ -168,6 +187,19 @@ def test_windows_become_segments(tmp_path):
 )
 def test_broken_label_lists_are_refused_with_their_line(tmp_path, content, message):
     assert not_imported(tmp_path, "labels", content, "--label-as", "spk") == message
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("a 0 -2\n", "L:1: `path label window` expected, with -1 or the number of a window, not 'a 0 -2'"),
+        ("a 0 1\nb 0 1\na.wav 0 01\n", "L:3: 'a.wav' stands in line 1 too; keep one of them, or pass --drop double"),
+        ("a 0 1\na 0 2\na 1 1\n", "L:3: 'a' stands in line 1 too, and there otherwise; keep one of them"),
+        ("a 0 1\na/w00001 0 -1\n", "L:2: 'a/w00001' and 'a' (line 1) would both be '0--a-w00001'; keep one of them"),
+    ],
+)
+def test_broken_lists_of_numbered_windows_are_refused_with_their_line(tmp_path, content, message):
+    assert not_imported(tmp_path, "labels", content, "--label-as", "spk", "--window-as", "utt2window") == message
 
 
 # ---- CSV
@@ -409,6 +441,11 @@ def test_a_list_that_is_not_there_is_told_of(tmp_path):
         (["--from", "labels", "l", "d"], "--label-as is needed with --from labels: spk, label, age, …"),
         (["--from", "files", "--label-as", "spk", "l", "d"], "--label-as goes with --from labels and csv and json, not files"),
         (["--from", "json", "--window-sec", "2", "l", "d"], "--window-sec goes with --from labels, not json"),
+        (["--from", "csv", "--window-as", "segments", "l", "d"], "--window-as goes with --from labels, not csv"),
+        (
+            ["--from", "labels", "--label-as", "spk", "--window-as", "utt2window", "--window-sec", "2", "l", "d"],
+            "--window-sec goes with --window-as segments; the length of crops is a matter of the training",
+        ),
         (["--from", "csv", "--uem", "u", "l", "d"], "--uem goes with --from rttm, not csv"),
         (["--from", "csv", "--set-column", "a", "--set-prefixes", "b", "l", "d"], "--set-column and --set-prefixes do not go together"),
         (["--from", "files", "--ext", "", "l", "d"], "argument --ext: an extension as .wav expected, not ''"),
@@ -446,6 +483,8 @@ def test_label_lists_come_back_as_they_were(tmp_path):
     windows = "x/1 0 0\nx/1 0 11\ny/1 1 2\n"
     imported(tmp_path, "labels", windows, "--label-as", "age", "--window-sec", "2", out="e")
     assert exported("labels", tmp_path / "e", "--label-as", "age") == windows
+    imported(tmp_path, "labels", TRAINING_LIST, "--label-as", "spk", "--window-as", "utt2window", out="f")
+    assert sorted(exported("labels", tmp_path / "f").splitlines()) == sorted(TRAINING_LIST.splitlines())
 
 
 def test_file_lists_come_back_with_or_without_root_and_extension(tmp_path):

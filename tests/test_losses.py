@@ -1,6 +1,7 @@
 """pytorch/losses: every loss equals its formula, written out in double precision, and its gradient the differences of its values."""
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pytorch.losses.base import Stage
 from pytorch.losses.margin import annealing
 from pytorch.losses.partial import sample_classes
 from pytorch.losses.regression import concordance
+from pytorch.network import Network
 
 DIM, CLASSES = 8, 6
 CLASS_ARGS = [  # name and arguments of losses over classes
@@ -104,6 +106,48 @@ def test_single_precision_is_near_double(name, args):
         torch.testing.assert_close(weight.grad.double(), exact_weight.grad, rtol=1e-3, atol=1e-5)
     if figures is not None:
         torch.testing.assert_close(figures.double(), expected_figures.double(), rtol=1e-4, atol=1e-4)
+
+
+def one_step(name, args, own=slice(None), wrap=lambda network: network):
+    """Loss and gradients of a linear layer and the loss on top of it in double precision, of the examples `own`; and their figures"""
+    loss, x, targets = built(name, args)
+    layer = torch.nn.Linear(DIM, DIM).double()
+    network = Network(layer, loss.double()).train()
+    called = wrap(network)  # kept until the gradients are there
+    value, figures = called(x[own].double(), targets[own], Stage(0.7, 3, 1))
+    value.backward()
+    return {"loss": value.detach(), **{name: weight.grad for name, weight in network.named_parameters()}}, figures
+
+
+def of_two(rank, folder):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    for number, (name, args) in enumerate(ALL_ARGS):
+        found, figures = one_step(name, args, slice(rank, None, 2), torch.nn.parallel.DistributedDataParallel)
+        torch.distributed.all_reduce(found["loss"].div_(2))
+        torch.save((found, figures), f"{folder}/{number}.{rank}")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("halves")
+    torch.multiprocessing.start_processes(of_two, (str(folder),), nprocs=2, start_method="fork")  # without importing torch again
+    return folder
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
+@pytest.mark.parametrize("number", range(len(ALL_ARGS)), ids=lambda number: " ".join(map(label, ALL_ARGS[number])))
+def test_two_processes_with_half_a_batch_each_learn_what_one_learns_of_the_whole(number, halves):
+    whole, figures = one_step(*ALL_ARGS[number])
+    (first, some), (second, others) = (torch.load(halves / f"{number}.{rank}", weights_only=True) for rank in (0, 1))
+    for name, value in whole.items():
+        assert value.abs().max() > 0
+        torch.testing.assert_close(first[name], value, rtol=1e-9, atol=1e-12 * float(value.abs().max()), msg=name)
+        assert torch.equal(first[name], second[name]), name
+    assert (figures is None) == (some is None)
+    if figures is not None:
+        torch.testing.assert_close(torch.stack([some, others], 1).flatten(), figures)
 
 
 @pytest.mark.parametrize("name, args", ALL_ARGS, ids=label)

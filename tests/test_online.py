@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
+from kaldiio import load_scp
 from support import failure
 
 from pytorch.data.data_dir import DataDir, write_data_dir
@@ -145,3 +146,18 @@ def test_other_settings_of_computed_features_stop_a_second_run(data, tmp_path, p
     done = program("steps/train.py", *TINY, "--online-feats", conf, data.path, tmp_path / "x")
     assert done.returncode == 1
     assert "train was done otherwise: --features was " in done.stderr
+
+
+def test_a_network_of_computed_features_is_given_such_whatever_features_are_stored(data, tmp_path, program):
+    assert program("steps/train.py", *TINY, "--online-feats", data.path.parent / "fbank.conf", data.path, tmp_path / "x").returncode == 0
+    recordings = dict(line.split() for line in (data / "wav.scp").read_text().splitlines())
+    for name, stored in (("bare", False), ("others", True)):
+        write_data_dir(tmp_path / name, recordings, data.utt2spk)
+        if stored:
+            assert program("steps/make_feats.py", "--feature", "mfcc", tmp_path / name).returncode == 0
+        done = program("steps/extract.py", "--device", "cpu", tmp_path / "x", tmp_path / name, tmp_path / f"{name}_xv")
+        assert done.returncode == 0, done.stderr
+    found = [dict(load_scp(str(tmp_path / f"{name}_xv/xvector.scp"))) for name in ("bare", "others")]
+    assert len(found[0]) == 12
+    for utt, vector in found[0].items():
+        np.testing.assert_array_equal(found[1][utt], vector)

@@ -1,8 +1,11 @@
-"""pytorch/program.py: how a program ends."""
+"""pytorch/program.py: how a program ends, and its files of options."""
 
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
+
+from pytorch.program import Parser
 
 
 def run_main(root, body):
@@ -42,3 +45,14 @@ def test_a_mistake_of_ours_in_a_thread_keeps_its_traceback(root):
         """,
     )
     assert "ZeroDivisionError" in done.stderr and "Traceback" in done.stderr
+
+
+def test_a_file_named_in_a_conf_is_looked_for_from_the_folder_of_the_conf_on(tmp_path):
+    parser = Parser("Reads.")
+    parser.add_argument("--feats", type=Path)
+    parser.add_argument("--name")
+    (tmp_path / "x.conf").write_text("--feats=fbank.conf\n--name=fbank.conf\n")
+    (tmp_path / "y.conf").write_text("--feats=/etc/fbank.conf\n")
+    assert vars(parser.parse_args(["--config", f"{tmp_path}/x.conf"])).items() >= {"feats": tmp_path / "fbank.conf", "name": "fbank.conf"}.items()
+    assert parser.parse_args(["--config", f"{tmp_path}/y.conf"]).feats == Path("/etc/fbank.conf")
+    assert parser.parse_args(["--config", f"{tmp_path}/x.conf", "--feats", "here.conf"]).feats == Path("here.conf")

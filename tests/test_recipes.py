@@ -1,5 +1,6 @@
 """The recipes from recording to EER, whole and stage by stage, interrupted and taken up again."""
 
+import importlib.util
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+CONFS = sorted(ROOT.glob("egs/*/v1/conf/train*.conf"))
 SMALL = ("--num-speakers", "16", "--epochs", "2")
 
 
@@ -48,19 +50,34 @@ def collect(*paths):
     return subprocess.run([sys.executable, ROOT / "utils/collect_results.py", *map(str, paths)], capture_output=True, text=True)
 
 
+def cells_of(done):
+    assert done.returncode == 0, done.stderr
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()]
+
+
 def test_collected_results_show_the_figures_with_the_interval_and_the_mean(whole, tmp_path):
     json_path = whole / "exp/xvector_seed1/test/eer.json"
     found = json.loads(json_path.read_text())
     other = tmp_path / "xvector_seed2/test/eer.json"
     other.parent.mkdir(parents=True)
     other.write_text(json.dumps(found | {"eer": found["eer"] + 0.1, "seed": 2}))
-    head, _, first, second, mean = ([cell.strip() for cell in line.strip("|").split("|")] for line in collect(json_path, other).stdout.splitlines())
-    assert head[:4] == ["system", "seed", "EER %", "95 %"]
-    assert len(head) == len(first) == len(second) == len(mean)
+    head, _, first, second, mean, baseline = cells_of(collect(json_path, other, whole / "exp/stats/test/eer.json"))
+    assert head[:5] == ["system", "parameters", "seed", "EER %", "95 %"]
+    assert len(head) == len(first) == len(second) == len(mean) == len(baseline)
     low, high = found["intervals"]["eer"]
-    assert first[:4] == ["xvector_seed1 eer", "1", f"{100 * found['eer']:.2f}", f"{100 * low:.2f} to {100 * high:.2f}"]
+    assert first[:5] == ["xvector_seed1 eer", "760,960", "1", f"{100 * found['eer']:.2f}", f"{100 * low:.2f} to {100 * high:.2f}"]
     assert first[head.index("Cllr")] == f"{found['cllr']:.4f}"
-    assert mean[2] == f"{100 * found['eer'] + 5:.2f}"
+    assert (mean[0], mean[3]) == ("xvector eer, mean of 2", f"{100 * found['eer'] + 5:.2f}")
+    assert baseline[:3] == ["stats eer", "-", "-"]
+
+
+def test_collected_results_of_several_networks_have_no_mean_in_common(whole, tmp_path):
+    found = json.loads((whole / "exp/xvector_seed1/test/eer.json").read_text())
+    paths = [tmp_path / name / "test/eer.json" for name in ("ecapa_seed1", "xvector_seed1", "ecapa_seed2")]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(found | {"seed": int(path.parts[-3][-1])}))
+    assert [row[0] for row in cells_of(collect(*paths))[2:]] == ["ecapa_seed1 eer", "ecapa_seed2 eer", "ecapa eer, mean of 2", "xvector_seed1 eer"]
 
 
 @pytest.mark.parametrize(
@@ -133,6 +150,34 @@ def test_a_recipe_of_a_real_corpus_asks_for_it(tmp_path, recipe):
     result = run(recipe, tmp_path)
     assert result.returncode == 1
     assert "--corpus DIR is needed" in result.stderr
+
+
+@pytest.mark.parametrize("recipe", ["an4/v1", "speechocean762/v1"])
+def test_a_network_that_a_recipe_has_no_conf_for_is_status_2_and_those_there_are_are_named(tmp_path, recipe):
+    result = run(recipe, tmp_path, "--network", "xvektor", "--stage", 3)
+    assert (result.returncode, result.stdout) == (2, "")
+    there = "ecapa redimnet2 resnet34 sinctdnn vgg4l xvector xvector_kaldi"
+    assert result.stderr == f"run.sh: --network xvektor: no such conf/train_NETWORK.conf; there are {there}\n"
+
+
+@pytest.mark.parametrize("conf", CONFS, ids=lambda conf: str(conf.relative_to(ROOT / "egs")))
+def test_the_conf_of_a_network_has_what_its_recipe_needs(conf, monkeypatch):
+    from pytorch.losses import build_loss
+    from pytorch.models import build_model
+
+    spec = importlib.util.spec_from_file_location("train", ROOT / "steps/train.py")
+    train = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(train)
+    monkeypatch.setattr(sys, "argv", ["train.py", "--config", str(conf), "data", "exp"])
+    args = train.parse_args()
+    model_args = train.parse_model_args(args.model_args)
+    wave_input = train.wave_input_of(args, model_args)  # reads the options of the features
+    assert wave_input is None or wave_input.rate == 16000
+    model = build_model(args.model, wave_input.dim if wave_input else 30, model_args)
+    assert model.min_frames <= (wave_input.units(wave_input.samples(args.min_frames)) if wave_input else args.min_frames)
+    build_loss(args.loss, model.embed_dim, 7, train.parse_loss_args(args.loss_args))
+    if lda_dim := re.search(r"^lda_dim=(\d+)", (conf.parents[1] / "run.sh").read_text(), re.MULTILINE):
+        assert int(lda_dim[1]) <= model.embed_dim
 
 
 def prepared(corpora, tmp_path_factory, name, stop_stage):

@@ -11,6 +11,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -18,9 +20,10 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from data_dirs import succeed
 from sounds import RATE, tone, wav_stream
 from support import failure
-from train_data import SHORT, SPEED, TINY, eventually, rows_in, train_here, weights_in, write_data, write_labels
+from train_data import ROOT, SHORT, SPEED, TINY, eventually, rows_in, train_here, weights_in, write_data, write_labels
 
 from pytorch.data.data_dir import DataDir, write_data_dir, write_table
 from pytorch.losses import build_loss
@@ -194,6 +197,48 @@ def test_features_can_be_computed_while_training(sounds, tmp_path):
     assert message.startswith(f"{tmp_path}/x: train was done otherwise: --features was {{")
 
 
+def test_a_training_list_of_windows_is_trained_on_as_it_stands(sounds, tmp_path):
+    from pytorch.training.sampler import WindowSampler
+
+    words = [(number, wav, window) for number, wav in enumerate(sorted(sounds.glob("*.wav"))) for window in ((0, 1) if number % 3 == 2 else (-1,))]
+    (tmp_path / "train.lst").write_text("".join(f"{wav} {number // 3} {window}\n" for number, wav, window in words))
+    succeed("import_list", "--from", "labels", "--label-as", "spk", "--window-as", "utt2window", "--root", sounds, tmp_path / "train.lst", tmp_path / "data")
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        draw = WindowSampler.draw
+        patch.setattr(WindowSampler, "draw", lambda self, *place: seen.append(draw(self, *place)) or seen[-1])
+        more = ["--online-feats", sounds / "fbank.conf", "--sampler", "windows", "--min-frames", 40, "--max-frames", 40]
+        train_here(*SHORT, *more, tmp_path / "data", tmp_path / "x")
+    windows = [int(window) for window in DataDir(tmp_path / "data").per_utt("utt2window").values()]
+    assert windows == [-1, -1, 0, 1] * 4
+    starts = {(windows[index], int(start)) for indices, starts, _ in seen for index, start in zip(indices, starts, strict=True)}
+    assert {start for window, start in starts if window >= 0} == {0, RATE // 2}
+    assert len({start for window, start in starts if window < 0}) > 10
+
+
+def test_recordings_that_cannot_be_packed_are_told_of_with_what_leaves_them_out(sounds, tmp_path, capfd):
+    data = shutil.copytree(sounds, tmp_path / "train", ignore=shutil.ignore_patterns("packed"))
+    write_table(data / "wav.scp", {utt: "/nowhere/x.wav" if utt == "s0-1" else data / f"{utt}.wav" for utt in DataDir(data).utt2spk})
+    command = f"steps/pack_wavs.py --sample-frequency 16000 --max-fail N {data} {data}_packed"
+    message = f"{data}: its recordings were not packed, see above; mend them, or leave up to N out with `{command}` and take that directory"
+    assert failure(train_here, *SHORT, "--online-feats", sounds / "fbank.conf", data, tmp_path / "x") == message
+    assert "s0-1" in capfd.readouterr().err
+    assert subprocess.run([sys.executable, *command.replace(" N ", " 1 ").split()], cwd=ROOT, capture_output=True).returncode == 0
+    train_here(*SHORT, "--online-feats", sounds / "fbank.conf", f"{data}_packed", tmp_path / "x")
+    assert not (data / "packed/16000/wav.scp").exists()
+
+
+def test_what_only_the_network_knows_is_told_before_recordings_are_packed(sounds, tmp_path, capsys):
+    data = shutil.copytree(sounds, tmp_path / "train", ignore=shutil.ignore_patterns("packed"))
+    words = [*SHORT, "--online-feats", sounds / "fbank.conf"]
+    assert failure(train_here, *words, "--freeze", "frames,head", data, tmp_path / "x").startswith("--freeze: the network has no part 'head'; it has frames, ")
+    message = failure(train_here, *words, "--model-args", "width=8", data, tmp_path / "x")
+    assert message.startswith("--model-args: xvector has no argument 'width'; it has frame_dim=512, ")
+    assert not (data / "packed").exists()
+    assert [path.name for path in (tmp_path / "x").rglob("*")] == [".done", "train.lock"]
+    assert capsys.readouterr().out == ""
+
+
 def test_a_network_on_waveforms_trains_on_recordings(sounds, tmp_path):
     narrow = "stride=10 sinc_dim=8 conv_dim=8 frame_dim=8 stats_dim=12 embed_dim=8"
     words = ["--model", "sinctdnn", "--model-args", narrow, "--min-frames", 40, "--max-frames", 50, "--batch-size", 4, "--epochs", 1, "--num-threads", 1]
@@ -320,13 +365,20 @@ def test_weights_of_another_experiment_are_taken_over_with_the_head_of_the_same_
     assert after["loss.weight"].shape == (3, 8)
 
 
+def test_arguments_of_a_network_may_be_spelled_otherwise_than_in_the_other_experiment(data, plain, tmp_path):
+    same = "embed_dim=8 stats_dim=08 frame_dim=8 segment7=true norm_eps=1e-3 std_eps=0"
+    assert said_by(*SHORT, "--model-args", same, "--init", plain, data, tmp_path / "x")[0] == f"train: begins with epoch 3 of {plain}, with its loss"
+
+
 def test_weights_of_another_network_or_other_features_are_refused(data, plain, tmp_path):
     exp = tmp_path / "x"
     words = [word if word != TINY[1] else "frame_dim=9 stats_dim=8 embed_dim=8" for word in SHORT]
     message = failure(train_here, *words, "--init", plain, data, exp)
-    assert message.startswith(f"--init {plain}: its args is {{'frame_dim': '8'")
+    assert message == f"--init {plain}: its --model-args have frame_dim=8, here it is frame_dim=9; both must be alike"
     message = failure(train_here, *SHORT, "--cmn", "none", "--init", plain, data, exp)
     assert message == f"--init {plain}: its cmn is mean, here it is none; both must be alike"
+    message = failure(train_here, *SHORT, "--model-args", f"{TINY[1]} segment7=false", "--init", plain, data, exp)
+    assert message == f"--init {plain}: its --model-args have segment7=true, here it is segment7=false; both must be alike"
     message = f"--init {exp}: is what is trained here; train into another folder"
     assert failure(train_here, *SHORT, "--init", exp, data, exp) == message
     assert failure(train_here, *SHORT, "--init", tmp_path, data, exp) == f"{tmp_path}: no experiment (model.json is missing); train one with steps/train.py"
@@ -494,6 +546,157 @@ def test_more_epochs_of_a_constant_schedule_are_one_long_training(data, tmp_path
     assert rows_in(tmp_path / "x", SPEED) == rows_in(tmp_path / "long", SPEED)
     message = failure(train_here, *words, "--epochs", 3, data, tmp_path / "x")
     assert message == f"{tmp_path}/x: --epochs was 4, now 3; a training can only be made longer. Pass --overwrite true to begin anew"
+
+
+@pytest.mark.parametrize(
+    "words", [["--schedule", "plateau", "--patience", 2, "--lr-factor", 0.1], ["--schedule", "constant", "--early-stop", 2]], ids=["plateau", "early stop"]
+)
+def test_a_training_made_longer_goes_on_as_one_that_was_long_from_the_start(words, data, valid, tmp_path, monkeypatch):
+    """The validation of the epoch that was the last of the shorter one was not of its turn."""
+    eers = {2: 0.5, 3: 0.1, 4: 0.45, 5: 0.1, 6: 0.4, 8: 0.4, 10: 0.4, 12: 0.3}
+    words = [*ONE_STEP, "--lr", 0.01, "--warmup-steps", 0, *words, "--validate-every", 2, "--valid", valid]
+    of_turn = [eers[epoch] for epoch in range(2, 13, 2)]
+    known(monkeypatch, of_turn)
+    train_here(*words, "--epochs", 12, data, tmp_path / "long")
+    known(monkeypatch, [eers[epoch] for epoch in (2, 3, 4, 5, 6, 8, 10, 12)])
+    for epochs in (3, 5, 12):
+        train_here(*words, "--epochs", epochs, data, tmp_path / "x")
+    long, lengthened = (rows_in(tmp_path / name, SPEED) for name in ("long", "x"))
+    assert len(long) == (10 if "constant" in words else 12)
+    assert [{**row, "valid_eer": "", "valid_min_dcf": ""} if row["epoch"] in "35" else row for row in lengthened] == long
+    assert len({row["lr"] for row in long}) == (1 if "constant" in words else 2)
+    for row in long:
+        assert weights_in(tmp_path / "x", int(row["epoch"])) == weights_in(tmp_path / "long", int(row["epoch"]))
+    assert [(tmp_path / name / "best").read_text() for name in ("long", "x")] == ["10\n" if "constant" in words else "12\n", "5\n"]
+    assert " --epochs 12 " in (tmp_path / "x/cmd").read_text()
+
+
+def test_an_average_of_fewer_epochs_is_gone_when_there_will_be_more(data, tmp_path, monkeypatch):
+    words = [*SHORT, "--schedule", "constant", "--average-last", 2]
+    train_here(*words, data, tmp_path / "x")
+    with monkeypatch.context() as patch:
+        stop_at_rename(patch, "epoch-004.safetensors", *words, "--epochs", 5, data, tmp_path / "x")
+    assert not (tmp_path / "x/average.safetensors").exists()
+
+
+def test_without_its_state_a_training_is_not_made_longer(data, plain, tmp_path):
+    exp = shutil.copytree(plain, tmp_path / "x")
+    shutil.rmtree(exp / "state")
+    message = f"{exp}/state/state.safetensors: no such file; it is what a longer training would go on from; put it back, or pass --overwrite true to begin anew"
+    assert failure(train_here, *SHORT, "--epochs", 4, data, exp) == message
+    assert rows_in(exp) == rows_in(plain)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--voiced", "true", "--online-feats", "CONF"], "--voiced true: only of stored features; recordings are read with all their frames"),
+        (["--num-gpus", 2, "--device", "cuda:0"], "--device cuda:0: with --num-gpus 2 each process takes a card of its own; pass --device cuda"),
+        (["--ema", 1], "--ema 1: would never learn anything; less than 1 is needed"),
+        (["--momentum", 1], "--momentum 1: would never learn anything; less than 1 is needed"),
+        (["--loss", "softmax", "--loss-args", "focus=2 smoothing=0.1"], "--loss-args: focus and smoothing exclude each other: a smoothed target has no one "),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(words, message, sounds, data, tmp_path):
+    words = [sounds / "fbank.conf" if word == "CONF" else word for word in words]
+    assert failure(train_here, *SHORT, *words, data, tmp_path / "x").startswith(message)
+    assert not (tmp_path / "x" / "model.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "out of memory on cpu: lower --batch-size (now 8) or --max-frames (now 30), or the widths in --model-args; or raise --accumulate"),
+        (RuntimeError("CUDA out of memory. Tried"), "out of memory on cpu: lower --batch-size (now 8) or --max-frames (now 30), or the widths"),
+        (RuntimeError("DataLoader worker (pid 7) is killed\nby"), "a process that read data died (DataLoader worker (pid 7) is killed): "),
+    ],
+)
+def test_memory_that_runs_out_is_told_with_what_to_lower(error, message, data, tmp_path, monkeypatch):
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr("pytorch.training.step.Update.forward", fail)
+    assert failure(train_here, *SHORT, data, tmp_path / "x").startswith(message)
+    assert not (tmp_path / "x" / "model.json").exists()
+
+
+def test_other_errors_of_torch_are_not_taken_for_memory(data, tmp_path, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr("pytorch.training.step.Update.forward", fail)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        train_here(*SHORT, data, tmp_path / "x")
+
+
+def test_weights_that_are_not_finite_are_not_kept():
+    from pytorch.training.loop import Progress, check_sound
+
+    network = torch.nn.Linear(2, 2)
+    check_sound(network, Progress(epoch=3, step=4), 8)
+    with torch.no_grad():
+        network.bias[1] = math.inf
+    message = "epoch 3: the values of bias are not finite any more: lower --lr, or look at the features; the epochs before are kept"
+    assert failure(check_sound, network, Progress(epoch=3, step=4), 8) == message
+
+
+# ---- what is lost of a finished training
+
+
+@pytest.mark.parametrize("lost", [["best"], ["final"], ["best", "final"]])
+def test_best_and_final_of_a_finished_training_are_written_anew_where_they_are_lost(lost, data, plain, tmp_path):
+    exp = shutil.copytree(plain, tmp_path / "x")
+    for name in lost:
+        (exp / name).unlink()
+    times = {path: path.stat().st_mtime_ns for path in exp.glob("epoch-*")}
+    said = said_by(*SHORT, data, exp)
+    assert sorted(said[:-1]) == [f"train: {exp}/{name} was missing, it names epoch 3 again" for name in lost]
+    assert said[-1] == f"train: {exp} is trained already"
+    assert [(exp / name).read_text() for name in ("best", "final")] == ["3\n", "3\n"]
+    assert {path: path.stat().st_mtime_ns for path in exp.glob("epoch-*")} == times
+
+
+def test_the_best_of_many_epochs_is_found_again_and_more_of_them_are_trained(data, valid, tmp_path, monkeypatch):
+    known(monkeypatch, [0.3, 0.2, 0.4, 0.4, 0.1])
+    words = [*ONE_STEP, "--schedule", "constant", "--valid", valid]
+    train_here(*words, "--epochs", 4, data, tmp_path / "x")
+    (tmp_path / "x/best").unlink()
+    train_here(*words, "--epochs", 4, data, tmp_path / "x")
+    assert (tmp_path / "x/best").read_text() == "2\n"
+    (tmp_path / "x/final").unlink()
+    first = weights_in(tmp_path / "x", 1)
+    train_here(*words, "--epochs", 5, data, tmp_path / "x")
+    assert [(tmp_path / "x" / name).read_text() for name in ("best", "final")] == ["5\n", "5\n"]
+    assert weights_in(tmp_path / "x", 1) == first
+
+
+@pytest.mark.parametrize("lost", ["model.json", "epoch-003.safetensors"])
+def test_what_only_a_new_training_brings_back_is_told_and_nothing_else_is_lost(lost, data, plain, tmp_path):
+    exp = shutil.copytree(plain, tmp_path / "x")
+    (exp / lost).unlink()
+    message = f"{exp}/{lost}: is missing, though the training was finished; put it back, or pass --overwrite true to train anew"
+    assert failure(train_here, *SHORT, data, exp) == message
+    assert failure(train_here, *SHORT, "--epochs", 4, data, exp) == message
+    assert rows_in(exp) == rows_in(plain)
+    train_here(*SHORT, "--overwrite", "true", data, exp)
+    assert (exp / lost).exists()
+
+
+def test_final_is_not_guessed_without_the_table_of_epochs(data, plain, tmp_path):
+    exp = shutil.copytree(plain, tmp_path / "x")
+    (exp / "final").unlink()
+    (exp / "train.tsv").unlink()
+    remedy = "`final` cannot be written anew without it; put it back, or pass --overwrite true to train anew"
+    assert failure(train_here, *SHORT, data, exp) == f"{exp}/train.tsv: no such file; {remedy}"
+
+
+def test_overwrite_goes_on_with_what_was_interrupted_and_begins_anew_otherwise(data, plain, tmp_path, monkeypatch):
+    exp = tmp_path / "x"
+    stop_at_rename(monkeypatch, "epoch-003.safetensors", *SHORT, data, exp)
+    assert "going on after epoch 2, step 0" in said_by(*SHORT, "--overwrite", "true", data, exp)
+    assert weights_in(exp, 3) == weights_in(plain, 3)
+    for words in ([], ["--seed", 2]):
+        assert not [line for line in said_by(*SHORT, *words, "--overwrite", "true", data, exp) if line.startswith("going on")]
 
 
 def test_fewer_epochs_begin_anew_where_that_is_asked_for_also_in_the_middle(data, tmp_path, monkeypatch):

@@ -299,7 +299,8 @@ def test_the_channel_is_the_one_asked_for(tmp_path, capfd):
     soundfile.write(tmp_path / "x.wav", stereo, RATE)
     data = data_of(tmp_path / "stereo", {"s0-0": tmp_path / "x.wav"})
     place = f"{data / 'wav.scp'}:1: 's0-0': {tmp_path / 'x.wav'}"
-    assert failure(open_waves, data, RAW) == f"{data.path}: its recordings were not packed, see above; mend it, or pack them elsewhere with steps/pack_wavs.py"
+    remedy = f"leave up to N out with `steps/pack_wavs.py --sample-frequency 16000 --max-fail N {data.path} {data.path}_packed` and take that directory"
+    assert failure(open_waves, data, RAW) == f"{data.path}: its recordings were not packed, see above; mend them, or {remedy}"
     assert f"pack_wavs: {place}: 2 channels, one expected; say which to take with --channel, 0 is the first\n" in capfd.readouterr().err
     waves = open_waves(data, RAW, channel=1)
     assert waves.name.parent == data / "packed/16000_channel1"
@@ -321,7 +322,7 @@ def test_what_recordings_are_read_with_is_passed_on(tmp_path, monkeypatch):
     data = data_of(tmp_path / "data", {"s0-0": "mytool x |"})
     failure(packed, data, 8000.0, 1, True, ("mytool", "other"))
     assert seen == [
-        "--sample-frequency", "8000", "--resample", "true", "--overwrite", "false", "--channel", "1", "--allow-cmd", "mytool", "--allow-cmd", "other",
+        "--sample-frequency", "8000", "--resample", "true", "--channel", "1", "--allow-cmd", "mytool", "--allow-cmd", "other", "--overwrite", "false",
         str(data.path), str(data / "packed/8000_channel1_resampled"),
     ]  # fmt: skip
 

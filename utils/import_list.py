@@ -2,7 +2,7 @@
 """Make data directories of somebody else's list of recordings.
 
 --from files    a path a line, with or without extension
-       labels   lines of `path label window`: -1 for the whole recording, k for the window that begins at k times 0.5 s
+       labels   lines of `path label window`: -1 for the whole recording, k for the window that begins at k times 0.5 s (see --window-as)
        csv      a header, and columns file_name or filename (or path, wav, …), label, spk, start, end, utt2X, spk2X, …
        json     JSON lines, an array, or an object of objects by their id: NeMo, wespeaker, SpeechBrain
        rttm     who speaks when: utterances are the turns
@@ -45,6 +45,7 @@ KINDS_OF = {
     "set_prefixes": ("files", "labels", *ROWS),
     "spk_folder": ("files", "labels", *ROWS),
     "window_sec": ("labels",),
+    "window_as": ("labels",),
     "audio": ("rttm", "uem"),
     "uem": ("rttm",),
 }
@@ -52,7 +53,8 @@ KINDS_OF = {
 
 def main():
     args = parse_args()
-    more = {name: getattr(args, name) for name in ("label_as", "spk_folder", "columns", "set_column", "times_hz", "window_sec") if getattr(args, name)}
+    names = ("label_as", "spk_folder", "columns", "set_column", "times_hz", "window_sec", "window_as")
+    more = {name: getattr(args, name) for name in names if getattr(args, name)}
     rules = Conventions(args.root, args.ext, **more)
     drops = Drops(args.drop)
     entries = without_doubles(without_empty(read_entries(args, rules), drops), drops)
@@ -94,6 +96,8 @@ def parse_args():
     parser.add_argument("--set-prefixes", type=set_names, help="sets, with commas between: a file is of the one that its name begins with")
     parser.add_argument("--times-hz", type=positive_float, help="start and end are samples at this rate (SpeechBrain: 16000); seconds by default")
     parser.add_argument("--window-sec", type=positive_float, help="length of the windows of `path label window`, 3.5 by default")
+    window_as = "windows: segments, pieces of recordings (default); utt2window, numbers for steps/train.py --sampler windows, -1 for any place"
+    parser.add_argument("--window-as", choices=("segments", "utt2window"), help=window_as)
     parser.add_argument("--audio", help="path of a recording, with {uri} for its name; {uri} by default")
     parser.add_argument("--uem", type=Path, help="keep what lies in these regions")
     parser.add_argument("--check-files", type=boolean, default=True, help="the recordings must be there")
@@ -105,6 +109,8 @@ def parse_args():
             parser.error(f"--{name.replace('_', '-')} goes with --from {' and '.join(kinds)}, not {args.kind}")
     if args.kind == "labels" and not args.label_as:
         parser.error("--label-as is needed with --from labels: spk, label, age, …")
+    if args.window_as == "utt2window" and args.window_sec:
+        parser.error("--window-sec goes with --window-as segments; the length of crops is a matter of the training")
     if args.set_column and args.set_prefixes:
         parser.error("--set-column and --set-prefixes do not go together")
     return args

@@ -25,6 +25,7 @@ class Entry:
     key: str | None = None  # an id that the list gives
     start: float | None = None  # seconds; None for the whole recording
     end: float | None = None
+    window: int | None = None  # of a recording that can be several utterances, by the number of a fixed window of it
     tables: dict = field(default_factory=dict)  # {utt2X or spk2X: value}
     set: str | None = None  # the data directory it belongs to
 
@@ -91,7 +92,7 @@ def without_doubles(entries, drops):
     seen, bad = {}, []
     for entry in entries:
         whole = entry.start is None  # else two speakers may talk at a time
-        first = seen.setdefault((entry.audio, entry.start, entry.end, None if whole else entry.spk), entry)
+        first = seen.setdefault((entry.audio, entry.start, entry.end, entry.window, None if whole else entry.spk), entry)
         if first is entry:
             continue
         if (first.spk, first.tables, first.set, first.key) != (entry.spk, entry.tables, entry.set, entry.key):
@@ -112,7 +113,7 @@ def build(entries, drops, naming="path"):
 
     naming: "path" or "uri", what the list's names are; they are kept in utt2path, reco2path (with segments) or reco2uri
     Ids: those that the list gives, where all of them can be ids as they stand; else made of the names, see pytorch/data/ids.py. An
-    utterance without a speaker is its own. With segments, `-<start>-<end>` in milliseconds is added.
+    utterance without a speaker is its own. With segments, `-<start>-<end>` in milliseconds is added; to a fixed window of a whole recording, `-w<number>`.
     """
     entries, known, remarks = _without_unknown(entries, drops)
     segmented = any(entry.start is not None for entry in entries)
@@ -183,6 +184,8 @@ def _utts(entries, kept, segmented):
         utt = entry.key if kept else utt_id(entry.key or entry.name, entry.spk)
         if segmented and entry.key is None:
             utt += f"-{round(entry.start * 1000):08d}-{round(entry.end * 1000):08d}"
+        if entry.window is not None:
+            utt += f"-w{entry.window:05d}"
         _claim(utts, utt, entry)
     return utts
 

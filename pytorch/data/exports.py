@@ -148,6 +148,8 @@ def _class_numbers(labels):
 
 def _windows(data):
     """{utterance: its number as a fixed window, "-1" for a whole recording}"""
+    if not data.segments and data.has("utt2window"):
+        return data.per_utt("utt2window")
     if not data.segments:
         return dict.fromkeys(data.utt2spk, "-1")
     windows, lengths = {}, set()

@@ -38,7 +38,7 @@ class Conventions:
     spk_folder: which folder of a path is its speaker, 1 for the first, -1 for the last; 0 for none
     columns: {what: column}, where the names of COLUMNS do not do; set_column: the column that tells the data directory
     times_hz: in which unit start and end are, 1 for seconds, else samples at this rate; None for seconds that are seen to be such
-    window_sec: length of the fixed windows of `path label window`
+    window_sec: length of the fixed windows of `path label window`; window_as: what they become, pieces ("segments") or numbers ("utt2window")
     """
 
     root: str = "."
@@ -49,6 +49,7 @@ class Conventions:
     set_column: str | None = None
     times_hz: float | None = None
     window_sec: float = 3.5
+    window_as: str = "segments"
     unused: set = field(default_factory=set)  # columns of the list that were not read
 
     def __post_init__(self):
@@ -101,14 +102,20 @@ def read_files(path, rules):
 
 
 def read_labels(path, rules):
-    """Lines of `path label window`: -1 for the whole recording, k for the k-th window of rules.window_sec, each WINDOW_HOP_SEC later."""
+    """Lines of `path label window`: -1 for the whole recording, k for the k-th window of rules.window_sec, each WINDOW_HOP_SEC later.
+
+    Windows as utt2window stay numbers: each line is an utterance of the whole recording, whose crops --sampler windows of steps/train.py takes there.
+    """
     entries = []
     for number, line in read_lines(path):
         place, words = f"{path}:{number}", line.rsplit(None, 2)
         if len(words) != 3 or not re.fullmatch(r"-1|\d{1,9}", words[2]):
             raise Fail(f"{place}: `path label window` expected, with -1 or the number of a window, not '{line[:80]}'")
         more = rules.labelled(words[1])
-        if words[2] != "-1":
+        if rules.window_as == "utt2window":
+            window = int(words[2])
+            more |= {"tables": {**more.get("tables", {}), "utt2window": str(window)}, "window": None if window < 0 else window}
+        elif words[2] != "-1":
             start = int(words[2]) * WINDOW_HOP_SEC
             more |= {"start": start, "end": start + rules.window_sec}
         entries.append(rules.entry(place, words[0], **more))

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import shlex
 import subprocess
 import sys
 
@@ -161,11 +162,12 @@ def packed(data, rate, channel=None, resample=False, allow_cmd=()):
 
 
 def _pack(data, folder, rate, channel, resample, allow_cmd, overwrite):
-    words = ["--sample-frequency", str(int(rate)), "--resample", str(resample).lower(), "--overwrite", str(overwrite).lower()]
+    words = ["--sample-frequency", str(int(rate)), *(["--resample", "true"] if resample else [])]
     words += [] if channel is None else ["--channel", str(channel)]
     for name in allow_cmd:
         words += ["--allow-cmd", name]
-    process = subprocess.Popen([sys.executable, str(ROOT / "steps/pack_wavs.py"), *words, str(data.path), str(folder)], stdin=subprocess.DEVNULL)
+    more = ["--overwrite", str(overwrite).lower(), str(data.path), str(folder)]
+    process = subprocess.Popen([sys.executable, str(ROOT / "steps/pack_wavs.py"), *words, *more], stdin=subprocess.DEVNULL)
     try:
         status = process.wait()
     except BaseException:  # a signal: it puts away what it has
@@ -173,7 +175,8 @@ def _pack(data, folder, rate, channel, resample, allow_cmd, overwrite):
         process.wait()
         raise
     if status:
-        raise Fail(f"{data.path}: its recordings were not packed, see above; mend it, or pack them elsewhere with steps/pack_wavs.py")
+        command = shlex.join(["steps/pack_wavs.py", *words, "--max-fail", "N", str(data.path), f"{data.path}_packed"])
+        raise Fail(f"{data.path}: its recordings were not packed, see above; mend them, or leave up to N out with `{command}` and take that directory")
 
 
 def _is_packed(data, rate, channel):

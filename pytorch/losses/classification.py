@@ -28,7 +28,7 @@ class Softmax(Loss):
             raise Fail("--loss-args: focus and smoothing exclude each other: a smoothed target has no one probability to focus on")
         need_at_most("--loss-args", 1, smoothing=smoothing)
         self.linear = nn.Linear(in_dim, num_classes, bias)
-        self.class_weights, self.focus, self.smoothing = class_weights, focus, smoothing
+        self.class_weights, self.focus, self.smoothing, self.of_whole_batch = class_weights, focus, smoothing, class_weights != "none"
         self.register_buffer("weights", torch.ones(num_classes) if class_weights != "none" else None)
 
     def fit(self, targets):

@@ -33,7 +33,7 @@ class Centre(Softmax):
 
 class _OfPairs(Loss):
     measure = None
-    needs_pairs = True
+    needs_pairs = of_whole_batch = True
 
     def __init__(self, margin, metric):
         super().__init__()

@@ -24,7 +24,7 @@ class Cumulative(Loss):
 
     def __init__(self, in_dim, num_classes, class_weights: ClassWeights = "none"):
         super().__init__()
-        self.linear, self.class_weights = nn.Linear(in_dim, num_classes), class_weights
+        self.linear, self.class_weights, self.of_whole_batch = nn.Linear(in_dim, num_classes), class_weights, class_weights != "none"
         self.register_buffer("weights", torch.ones(num_classes))
 
     def fit(self, targets):

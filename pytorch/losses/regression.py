@@ -19,7 +19,7 @@ class Regression(Loss):
 
     def __init__(self, in_dim, num_classes, kind: Literal["mse", "l1", "ccc"] = "mse"):
         super().__init__()
-        self.linear, self.kind = nn.Linear(in_dim, 1), kind
+        self.linear, self.kind, self.of_whole_batch = nn.Linear(in_dim, 1), kind, kind == "ccc"
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("deviation", torch.ones(()))
 

@@ -4,6 +4,7 @@ import argparse
 
 import torch
 
+from pytorch.arguments import shown, typed
 from pytorch.data.frames import stored_frames
 from pytorch.data.recordings import audio_options_of
 from pytorch.data.targets import read_targets
@@ -11,8 +12,9 @@ from pytorch.data.waves import open_waves
 from pytorch.device import channels_last, compile_model
 from pytorch.experiment import Experiment
 from pytorch.features.front import Front
+from pytorch.files import read_json
 from pytorch.losses import build_loss, has_order, targets_of
-from pytorch.models import build_model
+from pytorch.models import build_model, network_class
 from pytorch.network import Network
 from pytorch.program import Fail
 from pytorch.training.batches import Batches
@@ -20,7 +22,7 @@ from pytorch.training.optimizers import build_optimizer, weight_groups
 from pytorch.training.sampler import build_sampler
 from pytorch.training.step import Update
 from pytorch.training.validation import Validation, find_valid_trials, validation_targets
-from pytorch.training.weights import RunningAverage, freeze
+from pytorch.training.weights import RunningAverage, freeze, need_parts
 
 
 class Training(argparse.Namespace):
@@ -32,9 +34,11 @@ def assemble(args, model_args, loss_args, data, valid, wave_input, device, proce
 
     model_args, loss_args: {name: str}; data, valid: DataDirs, valid may be None; wave_input: a WaveInput where recordings are read, None for stored features
     """
-    source = open_source(args, data, wave_input)
+    source = None if wave_input else open_source(args, data, None)
     torch.manual_seed(args.seed)
-    model = build_model(args.model, source.dim, model_args)
+    model = build_model(args.model, (wave_input or source).dim, model_args)
+    need_parts(model, args.freeze)
+    source = source or open_source(args, data, wave_input)  # which can take hours where recordings are packed first: what the network knows comes before
     front = Front(args.cmn, wave_input and wave_input.options)
     check_lengths(args, source, model)
     kind = targets_of(args.loss)
@@ -57,8 +61,10 @@ def assemble(args, model_args, loss_args, data, valid, wave_input, device, proce
         "args": model_args,
         "feat_dim": source.dim,
         "features": source.settings,
+        "online": wave_input is not None,
         "cmn": args.cmn,
         "voiced": args.voiced,
+        "vad": read_json(data / "vad.json") if args.voiced else None,
         "loss": {"name": args.loss, "in_dim": width_of(model, front, source, args), **loss_args},
         "targets": {"what": targets.what, "kind": targets.kind},
         "classes": targets.classes,
@@ -122,9 +128,13 @@ def width_of(model, front, source, args):
 def initialise(network, settings, exp, which):
     """Take over the weights of another experiment; a head over other classes begins anew. -> what was done, in words"""
     other = Experiment(exp)
-    for name in ("model", "args", "feat_dim", "features", "cmn"):
+    for name in ("model", "feat_dim", "features", "cmn"):
         if other.settings[name] != settings[name]:
             raise Fail(f"--init {exp}: its {name} is {other.settings[name]}, here it is {settings[name]}; both must be alike")
+    theirs, own = (typed("--model-args", side["model"], network_class(side["model"]), side["args"]) for side in (other.settings, settings))
+    for name, value in own.items():
+        if theirs[name] != value:
+            raise Fail(f"--init {exp}: its --model-args have {shown(name, theirs[name])}, here it is {shown(name, value)}; both must be alike")
     epoch = other.epoch(which)
     network.model.load_state_dict(other.load(epoch, torch.device("cpu")).state_dict())
     said = "the loss begins anew"

@@ -58,7 +58,11 @@ def train(folder, update, batches, validation, options):
             raise Fail(f"{state}: process {processes.rank + 1} of {processes.world} reads an older one than the first; start it again")
         if processes.first:
             print(f"going on after epoch {progress.epoch - 1}, step {progress.step}", flush=True)
-    update.totals.copy_(torch.tensor(progress.totals if processes.first else [0.0] * SKIPPED + progress.totals[SKIPPED:]))
+
+    def take_up(totals):
+        update.totals.copy_(torch.tensor(totals, dtype=torch.float64))  # which is that of the sums: any less would round them
+
+    take_up(progress.totals if processes.first else [0.0] * SKIPPED + progress.totals[SKIPPED:])
     sampler = batches.sampler
     steps = sampler.steps_per_epoch
     total = options.epochs * steps
@@ -78,7 +82,7 @@ def train(folder, update, batches, validation, options):
         progress.totals = sums()
         if processes.first:
             save_state(state, network, optimizer, vars(progress), followed if average else None)
-            update.totals.copy_(torch.tensor(progress.totals))
+            take_up(progress.totals)
         else:
             update.totals[:SKIPPED] = 0  # they are with the first from now on
 
@@ -102,7 +106,7 @@ def train(folder, update, batches, validation, options):
                 if log:
                     log.line(progress, totals, steps, (shown - started) * (total - global_step - 1) / (global_step + 1 - done))
 
-    while progress.epoch <= options.epochs and not (options.early_stop and has_stalled(progress.rows, validation, options.early_stop)):
+    while progress.epoch <= options.epochs and not (options.early_stop and has_stalled(progress.rows, validation, options)):
         epoch_started = time.monotonic() - progress.seconds
         while progress.step < steps:
             asked_at = time.monotonic()
@@ -117,7 +121,7 @@ def train(folder, update, batches, validation, options):
             progress.waited += time.monotonic() - asked_at
 
             global_step = (progress.epoch - 1) * steps + progress.step
-            progress.lr = options.lr * lr_at(options, global_step, total, steps, plateau_values(progress.rows, validation))
+            progress.lr = options.lr * lr_at(options, global_step, total, steps, plateau_values(progress.rows, validation, options))
             progress.margin_share = 1.0
             if network.loss.has_margin:
                 progress.margin_share = margin_share(global_step / steps, options.margin_warmup_epochs, options.margin_start_epoch, options.margin_shape)
@@ -148,7 +152,7 @@ def train(folder, update, batches, validation, options):
             log.epoch(progress.rows, (time.monotonic() - started) * (total - progress.epoch * steps) / max(1, progress.epoch * steps - done))
             save_tensors(folder / f"epoch-{progress.epoch:03d}.safetensors", followed.state_dict())
         progress = Progress(epoch=progress.epoch + 1, totals=[0.0] * BAD_IN_A_ROW + totals[BAD_IN_A_ROW:], rows=progress.rows)
-        update.totals.copy_(torch.tensor(progress.totals))
+        take_up(progress.totals)
         save()
         saved = shown = time.monotonic()
         if log:
@@ -166,21 +170,25 @@ def train(folder, update, batches, validation, options):
 
 
 def selected(rows, validation):
-    """The figures that choose the best epoch, turned so that less is better; None of epochs without"""
+    """The figures of validated epochs that choose the best, turned so that less is better"""
     sign = 1 if MEASURES[validation.select] == "lower" else -1
-    values = [row[f"valid_{validation.select}"] for row in rows]
-    return [None if value is None else sign * value for value in values]
+    return [sign * row[f"valid_{validation.select}"] for row in rows]
 
 
-def has_stalled(rows, validation, patience):
-    """Whether the last `patience` validations brought nothing better, for --early-stop"""
-    return validations_since_best([value for value in selected(rows, validation) if value is not None]) >= patience
+def has_stalled(rows, validation, options):
+    """Whether the last --early-stop validations brought nothing better"""
+    return validations_since_best(selected(of_turn(rows, options), validation)) >= options.early_stop
 
 
-def plateau_values(rows, validation):
+def plateau_values(rows, validation, options):
     """What --schedule plateau judges by: the validations so far, without any the loss of each epoch"""
-    values = selected(rows, validation) if validation else [row["loss"] for row in rows]
-    return [value for value in values if value is not None]
+    return selected(of_turn(rows, options), validation) if validation else [row["loss"] for row in rows]
+
+
+def of_turn(rows, options):
+    """Those of the epochs whose turn validation was by --validate-every. The last epoch is validated without that: it is there to be chosen, and changes
+    nothing for a training that goes on from it because more epochs are asked for."""
+    return [row for row in rows if row["epoch"] % options.validate_every == 0]
 
 
 def best_of(rows, validation):

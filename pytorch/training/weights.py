@@ -13,11 +13,17 @@ def freeze(network, names):
 
     The latter lasts until network.train() is called: call freeze() after each.
     """
+    need_parts(network, names)
     for name in names:
-        known = [child for child, _ in network.named_modules()]
-        if name not in known or not name:
-            raise Fail(f"--freeze: the network has no part '{name}'; it has {', '.join(child for child in known if child and child.count('.') < 2)}")
         network.get_submodule(name).requires_grad_(False).eval()
+
+
+def need_parts(network, names):
+    """Fail where the network has no submodule of one of these names."""
+    known = [child for child, _ in network.named_modules() if child]
+    for name in names:
+        if name not in known:
+            raise Fail(f"--freeze: the network has no part '{name}'; it has {', '.join(child for child in known if child.count('.') < 2)}")
 
 
 class Buffers:
