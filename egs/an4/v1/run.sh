@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Speaker verification on CMU AN4: real speech, 84 speakers, a few minutes on two cores.
-# The x-vector of 36 (or more) training speakers beside a training-free baseline, on trials of 20 test speakers.
+# An x-vector (or with --network another) of 36 or more training speakers beside a training-free baseline, on trials of 20 test speakers.
 # Scores: cosine and PLDA, with and without adaptive S-norm, calibrated on the validation speakers. Results: RESULTS.md.
 # The corpus is public: https://github.com/cmusphinx/an4 (clone it anywhere, 64 MB) and pass its folder as --corpus.
 set -euo pipefail
@@ -12,8 +12,9 @@ corpus=                # folder of AN4, with etc/ and wav/
 data=$here/data        # data directories
 exp=$here/exp          # experiments
 nj=2                   # parallel jobs of features and extraction
-seed=1                 # of the network and its batches
-epochs=20              # of the training
+network=xvector        # what is trained: NETWORK of a conf/train_NETWORK.conf
+seed=1                 # of its weights and its batches
+epochs=                # of the training; without it those of the conf
 weights=final          # weights to extract with: final, best (by validation) or a number
 lda_dim=35             # dimensions of the back-end; fewer than training speakers
 top_n=100              # training utterances that count in adaptive S-norm
@@ -24,9 +25,14 @@ overwrite=false        # do steps anew whose options or inputs have changed
 . "$ROOT/cmd.sh"
 . "$utils/stage.sh"
 
-dir="$exp/xvector_seed$seed"
+dir="$exp/${network}_seed$seed"
 baseline="$exp/stats"
 conf="$here/conf"
+if [ ! -f "$conf/train_$network.conf" ]; then
+  networks=("$conf"/train_*.conf) networks=("${networks[@]##*/train_}")
+  echo "run.sh: --network $network: no such conf/train_NETWORK.conf; there are ${networks[*]%.conf}" >&2
+  exit 2
+fi
 
 if stage 1 "prepare data directories and trials"; then
   if [ -z "$corpus" ]; then
@@ -47,8 +53,8 @@ if stage 2 "features and voice activity"; then
   done
 fi
 
-if stage 3 "train the x-vector"; then
-  "$steps/train.py" --config "$conf/train.conf" --valid "$data/valid" --epochs "$epochs" --seed "$seed" --device "$device" \
+if stage 3 "train the network"; then
+  "$steps/train.py" --config "$conf/train_$network.conf" ${epochs:+--epochs "$epochs"} --valid "$data/valid" --seed "$seed" --device "$device" \
     --overwrite "$overwrite" --cmd "$cuda_cmd" "$data/train" "$dir"
 fi
 
