@@ -154,7 +154,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, doc):
         super().__init__(description=doc.strip(), formatter_class=_HelpFormatter, allow_abbrev=False)
-        self.add_argument("--config", action="append", metavar="FILE", help="file of options, one --name=value per line; the command line wins")
+        config = "file of options, one --name=value per line; paths in it are seen from its folder; the command line wins"
+        self.add_argument("--config", action="append", metavar="FILE", help=config)
 
     def parse_args(self, argv=None):
         argv = list(sys.argv[1:] if argv is None else argv)
