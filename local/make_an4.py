@@ -35,7 +35,7 @@ def main():
     parser.add_argument("--overwrite", type=boolean, default=False, help="prepare anew where it was done otherwise")
     args = parser.parse_args()
     names = [f"etc/{name}.{kind}" for name in LISTS for kind in ("fileids", "transcription")]
-    files = [need_file(args.corpus / name, "--corpus must name the folder of AN4 itself") for name in names]
+    files = [need_file(args.corpus / name, "corpus (--corpus of a recipe) must be the folder of AN4 itself") for name in names]
     recordings = read_fileids(args.corpus)
     held_out = {"valid": read_names(args.valid_list), "test": read_names(args.test_list)}
     check_speakers(held_out, {spk for spk, _ in recordings.values()}, args)

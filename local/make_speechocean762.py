@@ -35,7 +35,8 @@ def main():
     parser.add_argument("--valid-list", type=Path, required=True, help="speakers of the validation set")
     parser.add_argument("--overwrite", type=boolean, default=False, help="prepare anew where it was done otherwise")
     args = parser.parse_args()
-    files = [need_file(args.corpus / part / name, "--corpus must name the folder of speechocean762 itself") for part in PARTS for name in SOURCES]
+    remedy = "corpus (--corpus of a recipe) must be the folder of speechocean762 itself"
+    files = [need_file(args.corpus / part / name, remedy) for part in PARTS for name in SOURCES]
     parts = {part: read_part(args.corpus, part) for part in PARTS}
     valid = read_names(args.valid_list)
     check_speakers(parts, valid, args)

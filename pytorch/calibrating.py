@@ -8,6 +8,7 @@ from pytorch.data.rules import number_of
 from pytorch.data.trials import join_scores, read_trials
 from pytorch.files import need_file, sha256, sha256_of_sizes
 from pytorch.program import Fail, boolean
+from pytorch.scoring import kind_of_scores
 
 
 def add_column_options(parser):
@@ -58,6 +59,11 @@ class Columns:
                 values = path.with_suffix(".sha256")
                 found[f"--quality {name} (archives)"] = sha256(values) if values.exists() else sha256_of_sizes(ArkReader(path).archives())
         return found
+
+    def kinds(self):
+        """{name: the kind of the system's scores} of those whose kind is known"""
+        found = {name: kind_of_scores(path) for name, path in self.systems.items()}
+        return {name: kind for name, kind in found.items() if kind}
 
     def names(self):
         """Of the columns, for messages."""

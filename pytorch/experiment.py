@@ -19,6 +19,8 @@ class Experiment:
 
     def __init__(self, path):
         self.path = Path(path)
+        if self.path.is_file():
+            raise Fail(f"{self.path}: a file; where it is a packaged extractor, name the experiment directory that it was made of")
         if not (self.path / "model.json").is_file():
             raise Fail(f"{self.path}: no experiment (model.json is missing); train one with steps/train.py")
         self.settings = read_json(self.path / "model.json")
@@ -45,7 +47,8 @@ class Experiment:
                 raise Fail(f"{self.path}: no average of epochs; train with --average-last N")
             return which
         if not re.fullmatch(r"[0-9]{1,9}", which):
-            raise Fail(f"{self.path}: '{which}' is no epoch; best, final, average or a number is expected")
+            expected = "best, final, average, a number, or the folder of a validation (validate_NAME of steps/validate.py)"
+            raise Fail(f"{self.path}: '{which}' is no epoch; {expected} is expected")
         if not self.weights(int(which)).exists():
             there = ", ".join(str(number) for number in self.epochs()) or "none"
             raise Fail(f"{self.path}: no weights of epoch {which}; there are {there}")

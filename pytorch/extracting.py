@@ -117,7 +117,7 @@ class Extraction:
             self.load("cpu")
         if given.recordings is None:
             return
-        if self.experiment.settings["features"].get("input") != "wave":
+        if self.experiment.settings["features"].get("input") != "wave" and not self.data.has("feats.scp"):
             print(f"{self.name}: {self.data.path} has no feats.scp: the features are computed from its recordings, with the settings of {self.experiment.path}")
         if not given.is_by_utterance():
             given.open()

@@ -21,6 +21,7 @@ from pytorch.features.options import has_energy_first
 from pytorch.features.vad import energy_vad, voiced_frames
 from pytorch.features.wave_input import wave_input_of
 from pytorch.files import read_json
+from pytorch.origin import check_kind, kind_differences, other_network, score_kind
 from pytorch.package import Package, identity, open_experiment
 from pytorch.program import Fail
 
@@ -32,19 +33,21 @@ _MOST_SCORES = 1 << 24  # of a gallery at a time
 @dataclass(frozen=True)
 class Decision:
     """score: greater is more alike; threshold: at which the claim is accepted, None where there is none; accepted: None without a threshold
-    llr, probability: natural log-likelihood ratio, and probability of one speaker at the prior of the calibration; None without a calibration"""
+    llr, probability, prior: natural log-likelihood ratio, probability of one speaker, and the prior of the calibration that it is told for; None without one"""
 
     score: float
     threshold: float | None
     accepted: bool | None
     llr: float | None
     probability: float | None
+    prior: float | None
 
 
 class Extractor:
     """A trained network as a function of recordings, and what decides by its embeddings.
 
-    path: an experiment directory, or a file of utils/package_model.py, which may hold what the other arguments say; they go before it
+    path: an experiment directory, or a file of utils/package_model.py, which may hold what the other arguments say; they go before it, and where by them
+        the scores are of another kind, its calibration and its threshold count no more
     epoch, layer: as of steps/extract.py; device: auto, cpu, cuda or cuda:N
     channel, resample: as of Recordings in pytorch/data/recordings.py
     vad: for networks trained on voiced frames, a vad.json of steps/compute_vad.py; None: as those of the training were found
@@ -66,16 +69,35 @@ class Extractor:
         self.vad = vad_settings(experiment, vad)
         self.epoch, self.layer = experiment.epoch(epoch), layer_of(experiment, layer)
         self.identity = identity(experiment, self.epoch) | {"layer": self.layer, "vad": self.vad}
+        self.network = {"weights_sha256": self.identity["weights"], "features": self.settings["features"]} | ({"layer": self.layer} if self.layer else {})
         self.backend = Backend.load(backend) if backend else (experiment.backend() if held else None) or Backend()
+        if backend:
+            self._check_backend()
         self.scoring = scoring_of(self.backend, scoring or (None if backend else held.get("scoring")))
-        self.calibration = load_calibration(calibration) if calibration else experiment.calibration() if held else None
-        self.threshold = choose_threshold(threshold if threshold is not None or calibration else held.get("threshold"), self.calibration)
+        self.kind = self._kind()
+        own = held if not kind_differences(held.get("kind"), self.kind) else {}
+        self.calibration = load_calibration(calibration, self.kind, self.path) if calibration else experiment.calibration() if own else None
+        self.threshold = choose_threshold(threshold if threshold is not None or calibration else own.get("threshold"), self.calibration)
         self.device = choose_device(device)
         self.model = Embedder.load(experiment, self.epoch, self.device, self.layer)
         self._features = None
         if self.vad:
             self._features = Features(replace(self.wanted.options, dither=0.0))
         self._front = Front(self.settings["cmn"], None if self.vad else self.wanted.options)
+
+    def _check_backend(self):
+        """Fail where the back-end was trained on another network's embeddings."""
+        if odd := other_network(self.backend.network, self.network):
+            what = f"its back-end is of another network than {self.path}, epoch {self.epoch} ({odd} differs)"
+            raise Fail(f"{self.backend.folder}: {what}; name its epoch, with --epoch final for instance, or train a back-end of this network")
+
+    def _kind(self):
+        """Of its scores, see score_kind(); None where the back-end does not tell what it is, as in files of extractors of before it did."""
+        held, plda = self.backend.digests, self.scoring == "plda"
+        if self.backend.mean is not None and not held:
+            return None
+        where = self.backend.folder if held else None
+        return score_kind(plda, held, self.network, held.get("mean.vec"), length_norm=self.backend.length_norm, where=where)
 
     # ---- embeddings
 
@@ -153,6 +175,7 @@ class Extractor:
 
     def scores(self, models, counts, tests, model_names=None, test_names=None):
         """models: (S, dim) embeddings, each the mean of counts (S,) utterances; tests: (N, dim); names are for messages -> (S, N) float32"""
+        self._check_backend()  # what a file holds may be of another layer than was asked for
         scorer = self.backend.plda if self.scoring == "plda" else Cosine()
         counts = np.asarray(counts)
         models = self._prepared(models, model_names or [f"enrolled {number}" for number in range(len(models))])
@@ -166,11 +189,12 @@ class Extractor:
     def decide(self, score):
         """score -> Decision"""
         accepted = None if self.threshold is None else score >= self.threshold
-        llr = chance = None
+        llr = chance = prior = None
         if self.calibration:
             llr = float(self.calibration.llrs([[score]])[0])
-            chance = float(probability(llr, self.calibration.p_target))
-        return Decision(score, self.threshold, accepted, llr, chance)
+            prior = self.calibration.p_target
+            chance = float(probability(llr, prior))
+        return Decision(score, self.threshold, accepted, llr, chance, prior)
 
     def identify(self, gallery, audios, top=1):
         """gallery: a Gallery made with this extractor; audios: as of embed_all -> for each its `top` speakers [(speaker, Decision), …], the best first.
@@ -243,13 +267,14 @@ def scoring_of(backend, wanted):
     return wanted or ("plda" if backend.plda else "cosine")
 
 
-def load_calibration(path):
-    """-> Calibration, of one score alone"""
+def load_calibration(path, kind, where):
+    """-> Calibration, of one score alone. kind: of the scores that it is for, which are those of `where`"""
     calibration = Calibration.load(path)
     if len(calibration.systems) > 1 or calibration.quality:
         raise Fail(f"{path}: fuses several systems or asks for measures of quality, but here is one score; train a calibration of it alone")
     if calibration.weights[0] <= 0:
         raise Fail(f"{path}: higher scores mean lower ratios in it; train it anew")
+    check_kind(path, calibration.kind(calibration.systems[0]), where, kind)
     return calibration
 
 

@@ -24,6 +24,9 @@ from pytorch.marker import Marker, hold
 from pytorch.program import ROOT, Fail, Terminated, positive_int
 from pytorch.progress import LINE, track
 
+NOT_STARTED = "no job was started, see above; mend --cmd or what it asks for, and run again"
+SHOWN = 20  # reasons of failures; all of them are in a file
+
 
 def add_job_options(parser):
     parser.add_argument("--nj", type=positive_int, help="number of parallel jobs; without it the work is done in place")
@@ -46,6 +49,8 @@ def submit(args, log_folder, name_of_log=None):
     process = subprocess.Popen([*runner, f"{name}=1:{args.nj}", f"{log}.{name}.log", *map(quote, words)])
     threading.Thread(target=_show_progress, args=(log, args.nj, process), daemon=True).start()
     if _wait(process) != 0:
+        if not any(Path(f"{log}.{job}.log").exists() for job in range(1, args.nj + 1)):
+            raise Fail(NOT_STARTED)
         raise Fail(f"jobs failed, see {log}.*.log; started again, only what is missing is done")
 
 
@@ -69,6 +74,8 @@ def submit_alone(args, log_folder, resources=()):
     follower.join()
     lock.close()
     if status != 0:
+        if not log.exists():
+            raise Fail(NOT_STARTED)
         raise Fail(f"the job failed, see {log}; started again, it goes on from where it was saved")
 
 
@@ -351,11 +358,17 @@ class Shards:
         if not failed:
             return
         write_table(path, failed)
-        for message in list(failed.values())[:20]:
-            print(f"{self.marker.path.stem}: {message}", file=sys.stderr)
+        alike = {}
+        for key, message in failed.items():
+            alike.setdefault(reason_of(message), []).append(key)
+        for keys in sorted(alike.values(), key=len, reverse=True)[:SHOWN]:
+            more = f" (and {len(keys) - 1} more: {', '.join(keys[1:6])}{', …' if len(keys) > 6 else ''})" if len(keys) > 1 else ""
+            print(f"{self.marker.path.stem}: {failed[keys[0]]}{more}", file=sys.stderr)
+        if len(alike) > SHOWN:
+            print(f"{self.marker.path.stem}: {SHOWN} of {len(alike)} reasons shown", file=sys.stderr)
         what = f"{self.folder}: {len(failed)} of {len(self.keys)} utterances failed, listed in {path}"
         if len(failed) == len(self.keys):
-            raise Fail(f"{what}: all of them; mend them and run again")
+            raise Fail(f"{what}: all of them; mend {'what the line above says' if len(alike) == 1 else 'them'} and run again")
         if len(failed) > max_fail:
             raise Fail(f"{what}; the others are kept: mend or remove these and run again, or leave them out with --max-fail {len(failed)}")
         print(f"{self.marker.path.stem}: warning: {what}; they are left out", file=sys.stderr)
@@ -469,6 +482,11 @@ def _hash(options, inputs):
 def _check_came_back(folder, nj, marker_of, log_folder):
     if lost := [str(job) for job in range(1, nj + 1) if not marker_of(job).matches()]:
         raise Fail(f"{folder}: of {nj} jobs, these did not come back: {', '.join(lost[:20])}; see {log_folder}, run again")
+
+
+def reason_of(message):
+    """What is the same of recordings that fail alike: a message without `wav.scp:1: 'utt': file: ` before it."""
+    return re.sub(r"^.*?: '.*?': (.*?: )?", "", message)
 
 
 def deal(items, nj, job, weight_of=None, group_of=None):

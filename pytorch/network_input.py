@@ -2,7 +2,7 @@
 
 from pytorch.data.recordings import Recordings, audio_options_of
 from pytorch.features.wave_input import wave_input_of
-from pytorch.files import read_json, sha256
+from pytorch.files import need_file, read_json, sha256
 from pytorch.program import Fail
 
 
@@ -22,23 +22,28 @@ class NetworkInput:
         if self.settings["features"].get("input") == "wave" or computed:
             self.wanted = wave_input_of(self.settings["features"], experiment.path / "model.json")
             self.recordings = Recordings(data, self.wanted.rate, **self.audio)
-            if self.voiced and not data.has("vad.scp"):
-                steps = f"steps/make_feats.py and steps/compute_vad.py {data.path}"
-                what = f"{experiment.path} was trained on voiced frames, which are not decided on here"
-                raise Fail(f"{data / 'vad.scp'}: no such file; {what}; make it with {steps}")
+            self._need_decisions(experiment, ["vad.scp"], "steps/make_feats.py and steps/compute_vad.py")
             tables = data.recording_tables(self.voiced)
             self.options = {name: self.audio[name] for name in ("channel", "resample")}
         else:
             for name, given in (("--channel", args.channel is not None), ("--resample", args.resample), ("--allow-cmd", args.allow_cmd)):
                 if given:
                     raise Fail(f"{name}: of recordings, but {data / 'feats.scp'} has features that are computed already; leave it out")
+            data.feature_tables(voiced=False)
+            experiment.check_features(read_json(data / "feats.json"), data / "feats.json")  # first: of other features, decisions are of no use
+            self._need_decisions(experiment, ["vad.scp", "vad.json"], "steps/compute_vad.py")
             tables = data.feature_tables(self.voiced)
-            experiment.check_features(read_json(data / "feats.json"), data / "feats.json")
         if self.voiced and data.has("vad.json"):
             experiment.check_decisions(read_json(data / "vad.json"), data / "vad.json")
         self.inputs = {name: sha256(path) for name, path in tables.items()}
         if self.recordings:
             self.inputs["audio"] = self.recordings.fingerprint(data.utt2spk)
+
+    def _need_decisions(self, experiment, names, steps):
+        """Fail where the network wants voiced frames and one of these files, which `steps` make, is not there."""
+        what = f"{experiment.path} was trained on voiced frames, which are not decided on here"
+        for name in names if self.voiced else ():
+            need_file(self.data / name, f"{what}; make it with {steps} {self.data.path}")
 
     def open(self):
         """-> a Frames or Waves, and the Front between it and the network. Recordings that do not lie in archives are packed first, which is said."""

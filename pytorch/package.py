@@ -37,7 +37,7 @@ def seed_of(experiment):
 class Package(Experiment):
     """A file of utils/package_model.py.
 
-    facts: {settings, epoch, seed, identity, layer, vad, backend, calibration, threshold, commit}; settings as those of an Experiment
+    facts: {settings, epoch, seed, identity, layer, vad, backend, kind, calibration, threshold, commit}; settings as those of an Experiment
     """
 
     def __init__(self, path):
@@ -65,7 +65,8 @@ class Package(Experiment):
 
         found = {name.removeprefix("backend."): array for name, array in read_tensors(self.path).items() if name.startswith("backend.")}
         plda = Plda(*(found[f"plda.{name}"] for name in ("mean", "transform", "psi"))) if "plda.psi" in found else None
-        return Backend(found.get("mean"), found.get("transform"), self.facts["backend"]["length_norm"], plda, self.path)
+        held = self.facts["backend"]
+        return Backend(found.get("mean"), found.get("transform"), held["length_norm"], plda, self.path, held.get("digests"), held.get("network"))
 
     def calibration(self):
         """-> Calibration, None where it holds none"""

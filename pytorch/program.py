@@ -24,6 +24,7 @@ class Terminated(BaseException):
 
 _signals = []  # that arrived
 _said = []  # lines on stderr, each once
+LIKE = 0.7  # difflib's likeness of an option and of the one that is perhaps meant
 
 
 def run(main):
@@ -167,10 +168,28 @@ class Parser(argparse.ArgumentParser):
                 from_files += self._read_config(argv[place + 1])
             elif word.startswith("--config="):
                 from_files += self._read_config(word.partition("=")[2])
-        return super().parse_args(from_files + argv)
+        args, left = self.parse_known_args(from_files + argv)
+        if left:
+            self.error(self._unknown(left))
+        return args
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message}; see --help\n")
+
+    def _unknown(self, words):
+        """What is said of words that were not understood: the options among them, for what stands behind may be their values."""
+        names = [word.partition("=")[0] for word in words if word.startswith("--") and word != "--"]
+        if not names:
+            return f"unrecognized arguments: {' '.join(words)}"
+        return f"unknown option{'s' if len(names) > 1 else ''} {', '.join(name + self._meant(name) for name in names)}"
+
+    def _meant(self, name):
+        """The option most like one that is not there, in words; "" where none is much like it."""
+        import difflib
+
+        names = [other[2:] for other in self._option_string_actions if other.startswith("--")]
+        like = difflib.get_close_matches(name[2:], names, 1, LIKE)
+        return f" (is --{like[0]} meant?)" if like else ""
 
     def _read_config(self, path):
         try:
@@ -187,7 +206,7 @@ class Parser(argparse.ArgumentParser):
             if not name.startswith("--") or not equals:
                 self.error(f"{path}:{number}: --name=value expected, not '{line}'")
             if name not in self._option_string_actions or name == "--config":
-                self.error(f"{path}:{number}: {self.prog} has no option {name}")
+                self.error(f"{path}:{number}: {self.prog} has no option {name}{self._meant(name)}")
             value = value.strip()
             if self._option_string_actions[name].type is Path and value:
                 value = Path(path).parent / value

@@ -9,6 +9,7 @@ from pytorch.data.trials import read_trials
 from pytorch.files import need_file, read_json, sha256, sha256_of_sizes, whole_file, write_json
 from pytorch.jobs import Pieces
 from pytorch.marker import Marker
+from pytorch.origin import check_network, network_of, score_kind
 from pytorch.program import Fail, commit
 
 PROGRAMS = {"score_cosine": {"trials", "xvectors"}, "score_plda": {"trials", "xvectors", "backend"}}  # with what each needs
@@ -43,7 +44,9 @@ class Scoring:
         else:
             self.paths["mean"] = Path(self.paths["mean"])
         self.no_mean = options.get("mean") == "none"
+        self.length_norm = False
         self.inputs = self._inputs()
+        self._check_networks()
 
     def options(self):
         """What the marker compares."""
@@ -67,9 +70,26 @@ class Scoring:
         if "backend" in paths:
             from pytorch.backend.folder import files_of
 
-            names, _ = files_of(paths["backend"], need_mean=not (self.no_mean or "mean" in paths))
+            names, self.length_norm = files_of(paths["backend"], need_mean=not (self.no_mean or "mean" in paths))
             inputs |= {f"the back-end's {name}": sha256(paths["backend"] / name) for name in names if name != "plda" or self.name == "score_plda"}
         return inputs
+
+    def _check_networks(self):
+        """Fail where two of what is read come from different networks."""
+        seen = []
+        for what, remedy in (("xvectors", ""), ("enrol", "extract both with one"), ("mean", "extract both with one"), ("backend", "train one of this network")):
+            if what in self.paths:
+                for path in seen:
+                    check_network(self.paths[what], network_of(path), path, remedy)
+                seen.append(self.paths[what])
+
+    def kind(self):
+        """Of the scores, see score_kind()"""
+        own = "the back-end's "
+        digests = {name.removeprefix(own): digest for name, digest in self.inputs.items() if name.startswith(own)}
+        mean = None if self.no_mean else fingerprint_of(self.inputs, "--mean") if "mean" in self.paths else digests.get("mean.vec")
+        is_plda = self.name == "score_plda"
+        return score_kind(is_plda, digests, network_of(self.paths["xvectors"]), mean, self.smoothing, self.length_norm, self.paths.get("backend"))
 
     def facts(self):
         """What stands beside the scores: enough to score other pairs just so."""
@@ -79,6 +99,7 @@ class Scoring:
             "no_mean": self.no_mean,
             "smoothing": self.smoothing,
             "inputs": self.inputs,
+            "kind": self.kind(),
         }
 
     @classmethod
@@ -263,6 +284,16 @@ def read_facts(scores):
     return facts
 
 
+def kind_of_scores(scores):
+    """The kind of scores as score_kind() has it, where the file beside them tells it; None of scores made by other programs."""
+    path = facts_path(scores)
+    try:
+        facts = read_json(path) if path.is_file() else None
+    except Fail:  # a file of that name that is somebody else's
+        return None
+    return facts.get("kind") if isinstance(facts, dict) and facts.get("scores_sha256") == sha256(scores) else None
+
+
 def _is_of_ours(facts):
     kinds = {"program": str, "files": dict, "no_mean": bool, "smoothing": int | float, "inputs": dict, "scores_sha256": str}
     if not isinstance(facts, dict) or not all(isinstance(facts.get(what), kind) for what, kind in kinds.items()):
@@ -291,6 +322,11 @@ def write_scores(path, enrols, tests, values, marker, facts):
         file.writelines(f"{enrol} {test} {score:.6f}\n" for enrol, test, score in zip(enrols, tests, values.tolist(), strict=True))
     write_json(facts_path(path), {**facts, "scores_sha256": sha256(path), "commit": commit()})
     marker.finish([path, facts_path(path)])
+
+
+def fingerprint_of(inputs, what):
+    """One hash of fingerprints(): of the values where it is known, else of the file."""
+    return inputs.get(f"{what} (values)", inputs[what])
 
 
 def fingerprints(scp, what):

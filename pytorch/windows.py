@@ -10,6 +10,7 @@ from pytorch.files import read_json, write_json
 from pytorch.program import Fail
 
 CLOSE = 1e-6  # of a step: places that fall on a window but for rounding fall on it
+MOST_NAMED = 5  # recordings, where one is not there
 LEAST_SEC = 0.001  # between windows: their names tell them apart by milliseconds
 
 
@@ -40,7 +41,8 @@ class Windows:
         facts = read_metadata(folder)
         path, known = matrix_path(folder, recording), facts.get("recordings", {})
         if known and recording not in known:
-            raise Fail(f"{folder}: has no windows of '{recording}'; extract them with steps/extract_windows.py")
+            there = ", ".join(list(known)[:MOST_NAMED]) + (f", … ({len(known)})" if len(known) > MOST_NAMED else "")
+            raise Fail(f"{folder}: has no windows of '{recording}', only of {there}; extract them with steps/extract_windows.py")
         try:
             vectors = np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:

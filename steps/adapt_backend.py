@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.files import need_file, sha256
 from pytorch.marker import Marker, options_of
+from pytorch.origin import check_network, network_of
 from pytorch.program import Fail, Parser, boolean, commit, non_negative_float, run
 from pytorch.scoring import fingerprints
 
@@ -41,6 +42,7 @@ def main():
     names, _ = files_of(args.backend)
     if "plda" not in names:
         raise Fail(f"{args.backend}: has no PLDA; train one with steps/train_backend.py --plda true")
+    check_network(args.xvectors, network_of(args.backend), args.backend, "adapt it to embeddings of its own")
     inputs = {f"the back-end's {name}": sha256(args.backend / name) for name in names} | fingerprints(args.xvectors, args.xvectors.name)
     marker = Marker(args.adapted / ".done/adapt_backend.json", options_of(args, ("backend", "xvectors", "adapted")), inputs)
     marker.lock()
@@ -61,7 +63,8 @@ def main():
     vectors = backend.prepare(read_matrix(args.xvectors, utts), utts, args.xvectors)
     backend.plda = adapt_plda(backend.plda, vectors, args.within_covar_scale, args.between_covar_scale, args.mean_diff_scale)
     marker.begin()
-    facts = {"adapted_from": str(args.backend), "utterances": len(utts), "embeddings": str(args.xvectors), "inputs": inputs, "commit": commit()}
+    facts = {"adapted_from": str(args.backend), "utterances": len(utts), "embeddings": str(args.xvectors)}
+    facts |= {"network": network_of(args.backend) | network_of(args.xvectors), "inputs": inputs, "commit": commit()}
     marker.finish(backend.save(args.adapted, facts))
     print(f"adapt_backend: {args.backend} adapted to {len(utts)} embeddings in {args.adapted}")
 

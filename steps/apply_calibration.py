@@ -4,6 +4,7 @@
 Reads   <json>      a calibration of steps/train_calibration.py
         <trials>    lines of `enrol-utt test-utt target|nontarget`
         <scores>…   lines of `enrol-utt test-utt score` of these trials; of several systems NAME=FILE each, with the names of the training
+        <scores>.json    of what kind they are, where it is there: it must be the kind of the training's
         --quality   the measures of quality of the training, of these utterances, in files of the same names
 Writes  <llrs>      lines of `enrol-utt test-utt log-likelihood-ratio`
 e.g.    steps/apply_calibration.py --quality data/test/utt2dur exp/x/calibration.json data/test/trials exp/x/test/scores exp/x/test/scores_cal
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.calibrating import Columns, add_column_files, add_column_options
 from pytorch.files import need_file, sha256, whole_file
 from pytorch.marker import Marker
+from pytorch.origin import check_kind
 from pytorch.program import Fail, Parser, run
 
 
@@ -47,6 +49,9 @@ def main():
     if given.quality.keys() != set(calibration.quality):
         told = f"trained with {_listed(calibration.quality)} as --quality, here is {_listed(given.quality)}"
         raise Fail(f"{args.json}: {told}; give files of the same names")
+    kinds = given.kinds()
+    for name, path in given.systems.items():
+        check_kind(args.json, calibration.kind(name), path, kinds.get(name))
     given.systems = {name: given.systems[name] for name in calibration.systems}
     given.quality = {name: given.quality[name] for name in calibration.quality}
     pairs, _, columns = given.read()

@@ -36,7 +36,8 @@ def main():
     tables = data.feature_tables(voiced=False)
     settings = read_json(data / "feats.json")
     if not isinstance(settings, dict) or not has_energy_first(settings):
-        raise Fail(f"{data / 'feats.json'}: column 0 of these features is no energy; make them with --use-energy true, or use mfcc")
+        remedy = "make them with --use-energy true, or use mfcc, or train on all frames: steps/train.py --voiced false"
+        raise Fail(f"{data / 'feats.json'}: column 0 of these features is no energy; {remedy}")
     options = options_of(args, without=("data",))
     inputs = {name: sha256(path) for name, path in tables.items()}
     shards = Shards(args, Marker(data / ".done/compute_vad.json", options, inputs), data.path, "vad", list(data.utt2spk), tables=("voiced",))

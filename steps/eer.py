@@ -4,7 +4,7 @@
 Reads   <trials>  lines of `enrol-utt test-utt target|nontarget`
         <scores>  lines of `enrol-utt test-utt score`: the same trials in any order, no more and no fewer
         --data    the directory of these utterances: utt2spk for the intervals; spk2gender, utt2dur (or segments) for the subsets, as far as they are there
-Writes  <json>    the figures with counts, hash of the trial list, seed and commit; printed as text too
+Writes  <json>    the figures with counts, hash of the trial list, seed and commit; printed as text too, with --brief true as one line
 e.g.    steps/eer.py --data data/test data/test/trials exp/x/test/scores exp/x/test/eer.json
 
 EER: the line through neighbouring operating points crossed with p_miss = p_fa; tied scores are one operating point, constant scores give 50 %.
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir
 from pytorch.data.trials import join_scores, read_trials, utt_durations
 from pytorch.files import read_json, sha256, write_json
-from pytorch.program import Fail, Parser, commit, count, positive_float, run
+from pytorch.program import Fail, Parser, boolean, commit, count, positive_float, run
 
 PRIORS = (0.01, 0.05, 0.001)  # of a target, with costs of 1; these are always told
 
@@ -37,6 +37,7 @@ def parse_args():
     parser.add_argument("--resamples", type=count, default=1000, help="drawn for the intervals of 95 %%; 0 for no intervals")
     parser.add_argument("--seed", type=count, default=0, help="of the resamples")
     parser.add_argument("--durations", type=edges, default="2,5,10", metavar="SEC,…", help="seconds where one subset ends and the next begins")
+    parser.add_argument("--brief", type=boolean, default=False, help="print one line, the EER with its interval and the costs; <json> has everything")
     return parser.parse_args()
 
 
@@ -93,7 +94,7 @@ def main():
         result |= {"data": str(args.data)} | more_figures(args, scores, labels, enrols, tests, speakers, points)
     if args.json:
         write_json(args.json, result)
-    show(result)
+    show(result, args.brief)
 
 
 def speakers_of(path, trials, enrols, tests, labels):
@@ -159,23 +160,29 @@ def training_seed(scores):
     return read_json(facts).get("seed") if facts.exists() else None
 
 
-def show(result):
-    def line(figures):
-        return f"EER {100 * figures['eer']:.2f} %, {dcfs('min', figures)} ({figures['targets']} target, {figures['nontargets']} nontarget trials)"
+def show(result, brief):
+    def line(figures, interval=""):
+        return f"EER {100 * figures['eer']:.2f} %{interval}, {dcfs('min', figures)} ({figures['targets']} target, {figures['nontargets']} nontarget trials)"
 
     def dcfs(kind, figures):
         return ", ".join(f"{kind}DCF({p}) {value:.4f}" for p, value in figures[f"{kind}_dcf"].items())
 
+    ends = result.get("intervals")
+    if brief:
+        low, high = ends["eer"] if ends else (0, 0)
+        print(line(result, f" (95 %: {100 * low:.2f} to {100 * high:.2f})" if ends else ""))
+        return
     print(line(result))
     print(f"convex hull: EER {100 * result['rocch_eer']:.2f} %, minCllr {result['min_cllr']:.4f}")
     print(f"scores as log-likelihood ratios: {dcfs('act', result)}, Cllr {result['cllr']:.4f}")
-    if ends := result.get("intervals"):
+    if ends:
         low, high = ends["eer"]
         least = ", ".join(f"minDCF({p}) {low:.4f} to {high:.4f}" for p, (low, high) in ends["min_dcf"].items())
         print(f"95 % over {ends['speakers']} speakers: EER {100 * low:.2f} to {100 * high:.2f} %, {least}")
     for name, figures in result.get("subsets", {}).items():
         counts = f"no figures, {figures['targets']} target and {figures['nontargets']} nontarget trials"
-        print(f"{name}: {line(figures) if 'eer' in figures else counts}")
+        if figures["targets"] or figures["nontargets"]:
+            print(f"{name}: {line(figures) if 'eer' in figures else counts}")
 
 
 if __name__ == "__main__":

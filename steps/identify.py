@@ -4,8 +4,8 @@
 Reads   <exp>      an experiment directory, or a file of utils/package_model.py
         <gallery>  a gallery of steps/enrol.py, made with the same extractor
         <file>…    recordings; or a data directory, with --xvectors the embeddings of its utterances
-Writes  nothing but lines of `file speaker score`, with a calibration also the probability; with --out a file of them. The speaker is `unknown` where no
-        score reaches the threshold; with --top N the N best of each recording follow one another, best first
+Writes  nothing but lines of `file speaker score`, with a calibration also the probability at its prior; with --out a file of them. The speaker is
+        `unknown` where no score reaches the threshold; with --top N the N best of each recording follow one another, best first
 e.g.    steps/identify.py --threshold 0.45 exp/x staff.gallery who.wav
         steps/identify.py --out found --xvectors exp/x/test/xvector.scp extractor.safetensors staff.gallery data/test
 """
@@ -57,6 +57,8 @@ def main():
     found = extractor.identify_vectors(gallery, vectors, args.top, names)
     lines = [line(name, *entry, args.top) for name, entries in zip(names, found, strict=True) for entry in entries]
     unknown = sum(entries[0][1].accepted is False for entries in found)
+    if extractor.calibration:
+        print(f"identify: probabilities of one speaker are told for the calibration's own prior (prior {extractor.calibration.p_target:g})", file=sys.stderr)
     if args.out is None:
         print("\n".join(lines))
         return

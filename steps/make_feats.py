@@ -17,7 +17,7 @@ from pytorch.data.data_dir import DataDir, read_table, write_table
 from pytorch.data.recordings import Recordings, add_audio_options, audio_options_of
 from pytorch.device import choose_device
 from pytorch.features.options import add_feature_options, feature_options_of
-from pytorch.files import sha256, write_json
+from pytorch.files import read_json, sha256, write_json
 from pytorch.jobs import Shards, add_job_options
 from pytorch.marker import Marker
 from pytorch.program import Fail, Parser, boolean, count, run
@@ -74,8 +74,18 @@ def main():
     hours = total * options.frame_shift / 3.6e6
     note = f"; {resampled} resampled to {options.sample_frequency:g} Hz" if resampled else ""
     print(f"make_feats: {data.path}: {options.feature} of {len(frames)} utterances, {options.dim} columns, {total} frames, {hours:.2f} h{note}")
+    if data.has("vad.scp") and not has_new_decisions(data):
+        remedy = f"run steps/compute_vad.py --overwrite true {data.path}"
+        print(f"make_feats: warning: {data / 'vad.scp'} is of the old features: {remedy}", file=sys.stderr)
     if failed:
         print(f"make_feats: {len(failed)} of the utterances have no features; remove them from the tables with utils/fix_data_dir.py {data.path}")
+
+
+def has_new_decisions(data):
+    """Whether steps/compute_vad.py has decided on features of these values."""
+    marker = data / ".done/compute_vad.json"
+    found = read_json(marker) if marker.exists() else {}
+    return found.get("inputs", {}).get("feats.sha256") == sha256(data / "feats.sha256")
 
 
 def warps_of(data, path):

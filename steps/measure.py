@@ -96,6 +96,7 @@ def of_classes(args, pairs, spks):
             raise Fail(f"{args.classes}: the class '{strange[0]}' of the tables is not there ({len(strange)} such); name all classes")
     ordered = bool(args.classes) or all(number_of(value) is not None for value in there)
     if not args.classes:
+        check_kind(args.found, pairs)
         classes = sorted(there, key=lambda value: (number_of(value), value)) if ordered else sorted(there)
         check_spelling(args.found, classes, ordered)
     place = {name: number for number, name in enumerate(classes)}
@@ -108,6 +109,19 @@ def of_classes(args, pairs, spks):
     if spks:
         told |= intervals(args, spks, lambda weights: class_figures(weights, found, wanted, 1 if ordered else None))
     return told | {"classes": [classes[number] for number in occurring], "confusion": counts.tolist()}
+
+
+def check_kind(found, pairs):
+    """Fail where a prediction is a number that no class of the wanted table is, and not a whole one: it was predicted as a number, not as a class.
+
+    A whole one may be a class that was learnt and that none of these utterances has.
+    """
+    known = {number_of(value) for value, _ in pairs}
+    for line, (_, value) in enumerate(pairs, 1):
+        number = number_of(value)
+        if number is not None and number not in known and number % 1:
+            remedy = "numbers are measured with --kind numbers, classes not all wanted here with --classes FILE"
+            raise Fail(f"{found}:{line}: '{value}' is no class of the wanted table; {remedy}")
 
 
 def check_spelling(found, classes, ordered):

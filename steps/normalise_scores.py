@@ -22,8 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir
 from pytorch.files import need_file, sha256
 from pytorch.jobs import add_job_options
+from pytorch.origin import check_network, network_of
 from pytorch.program import Fail, Parser, boolean, count, run
-from pytorch.scoring import Scoring, fingerprints, range_scores, read_facts, score_marker, score_pieces, write_scores
+from pytorch.scoring import Scoring, fingerprint_of, fingerprints, range_scores, read_facts, score_marker, score_pieces, write_scores
 
 
 def parse_args():
@@ -48,6 +49,8 @@ def main():
     facts = read_facts(args.scores)
     data = DataDir(args.data)
     need_file(args.xvectors, "make it with steps/extract.py")
+    scored = facts["files"]["xvectors"]
+    check_network(args.xvectors, network_of(scored), scored)
     inputs = {"scores": facts["scores_sha256"], **facts["inputs"], "the cohort's utt2spk": sha256(need_file(data / "utt2spk"))}
     inputs |= fingerprints(args.xvectors, f"the cohort's {args.xvectors.name}")
     marker = score_marker("normalise_scores", args.normalised, {"norm": args.norm, "cohort": args.cohort, "top_n": args.top_n}, inputs)
@@ -63,10 +66,19 @@ def main():
     arrays, blocks = cohort_arrays(trials, cohort, args.norm)
     values = normalised_scores(trials, arrays, pieces.values(arrays, blocks, statistics), args)
     made = {"program": "normalise_scores", "norm": args.norm, "top_n": args.top_n, "cohort": args.cohort, "size": len(cohort), "embeddings": str(args.xvectors)}
-    write_scores(args.normalised, trials.enrols, trials.tests, values, marker, {**made, "of": str(args.scores), "inputs": inputs})
+    made |= {"of": str(args.scores), "inputs": inputs, "kind": kind_of(facts, inputs, args)}
+    write_scores(args.normalised, trials.enrols, trials.tests, values, marker, made)
     pieces.clear()
     which = f"{args.top_n} of {len(cohort)}" if args.top_n else f"all {len(cohort)}"
     print(f"normalise_scores: {len(values)} trials in {args.normalised}, {args.norm}-norm by {which} {args.cohort}")
+
+
+def kind_of(facts, inputs, args):
+    """Of the normalised scores, see score_kind(); None where that of the scores is not known."""
+    if not isinstance(facts.get("kind"), dict):
+        return None
+    cohort = {"utterances": inputs["the cohort's utt2spk"], "embeddings": fingerprint_of(inputs, f"the cohort's {args.xvectors.name}")}
+    return facts["kind"] | {"normalisation": {"norm": args.norm, "cohort": args.cohort, "top_n": args.top_n, **cohort}}
 
 
 def read_cohort(data, args, trials):

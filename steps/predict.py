@@ -66,8 +66,9 @@ def outputs_of(folder, scp):
     """-> the Predictor, the utterances, its outputs for them"""
     import numpy as np
 
-    from pytorch.backend.predictors import Predictor, check_network
+    from pytorch.backend.predictors import Predictor
     from pytorch.data.ark import ArkReader, read_matrix
+    from pytorch.origin import check_network
 
     predictor = Predictor.load(folder)
     check_network(scp, predictor.facts.get("network", {}), folder)

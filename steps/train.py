@@ -10,7 +10,8 @@ Writes  <exp>/{cmd,opts.json,model.json}                what is trained, on what
 e.g.    steps/train.py --valid data/valid --loss aam --epochs 30 data/train exp/xvector
         steps/train.py --model sinctdnn --sampler speaker --batch-size 256 --days-per-epoch 5 --schedule constant --lr 0.01 data/train exp/sinc
         steps/train.py --targets utt2age --loss regression --schedule one-cycle data/train exp/age
-        steps/train.py --model resnet --init exp/resnet --min-frames 600 --max-frames 600 --loss-args margin=0.5 --lr 1e-5 data/train exp/resnet_lm
+        steps/train.py --init exp/resnet --model resnet --min-frames 600 --max-frames 600 --loss-args margin=0.5 --margin-warmup-epochs 0 \\
+          --lr 1e-4 --epochs 5 --valid data/valid data/train exp/resnet_lm
         tensorboard --logdir exp/xvector/tensorboard
 """
 
@@ -345,6 +346,11 @@ def work(args, training, device, processes, marker):
         steps = args.epochs * training.batches.sampler.steps_per_epoch
         if args.warmup_steps >= steps and args.schedule != "one-cycle":
             print(f"train: --warmup-steps {args.warmup_steps} of {steps} steps in all: the learning rate will not reach its peak; lower it", flush=True)
+        warmup = args.margin_start_epoch + args.margin_warmup_epochs
+        if training.network.loss.has_margin and warmup > args.epochs:
+            given = f"--margin-start-epoch {args.margin_start_epoch:g} " if args.margin_start_epoch else ""
+            given += f"--margin-warmup-epochs {args.margin_warmup_epochs:g}"
+            print(f"train: {given} of {args.epochs} epochs: the margin will not be reached; lower it", flush=True)
     if args.range_test:
         suggested = range_test(args.exp / "range_test.tsv", update, training.batches, args.seed, RANGE_TEST_STEPS)
         if not processes.first:
@@ -360,7 +366,12 @@ def work(args, training, device, processes, marker):
         marker.finish([args.exp / name for name in ("model.json", "final", "best", f"epoch-{best:03d}.safetensors")])
         select = training.validation and training.validation.select
         found = f", {figure_in_words(f'valid_{select}', rows[best - 1][f'valid_{select}'])}" if select else ""
-        print(f"train: {args.exp} done, {clock(sum(row['seconds'] for row in rows))}, best epoch {best}{found}")
+        print(f"train: {args.exp} done, {clock(sum(row['seconds'] for row in rows))}, best epoch {best}{found}{skipped_in_words(rows, args.exp)}")
+
+
+def skipped_in_words(rows, exp):
+    skipped, steps = (sum(row[name] for row in rows) for name in ("skipped", "step"))
+    return f"; {skipped} of {steps} steps were skipped, see {exp}/bad; lower --lr if they were many" if skipped else ""
 
 
 def begin(args, marker, training):

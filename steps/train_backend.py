@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir
 from pytorch.files import need_file, sha256
 from pytorch.marker import Marker, options_of
+from pytorch.origin import network_of
 from pytorch.program import Fail, Parser, boolean, commit, count, fraction, positive_float, positive_int, run
 from pytorch.scoring import fingerprints
 
@@ -52,7 +53,8 @@ def main():
     vectors, labels, utts, spks = read_labelled(data, args.xvectors)
     backend = train(args, vectors, labels, utts)
     marker.begin()
-    facts = {"lda_dim": args.lda_dim, "utterances": len(utts), "speakers": len(spks), "embeddings": str(args.xvectors), "inputs": inputs, "commit": commit()}
+    facts = {"lda_dim": args.lda_dim, "utterances": len(utts), "speakers": len(spks), "embeddings": str(args.xvectors)}
+    facts |= {"network": network_of(args.xvectors), "inputs": inputs, "commit": commit()}
     marker.finish(backend.save(args.backend, facts))
     parts = ["mean"] + [f"LDA to {args.lda_dim} of {vectors.shape[1]} dimensions"] * bool(args.lda_dim) + ["PLDA"] * args.plda
     print(f"train_backend: {', '.join(parts)} of {len(utts)} embeddings of {len(spks)} speakers in {args.backend}")

@@ -3,6 +3,7 @@
 
 Reads   <trials>    lines of `enrol-utt test-utt target|nontarget`, of other speakers than those to be judged
         <scores>…   lines of `enrol-utt test-utt score` of these trials; of several systems NAME=FILE each
+        <scores>.json    of what kind they are, where it is there; the calibration is then refused for scores of another kind
         --quality   numbers above 0 by utterance, such as utt2dur, or xvector.scp for the lengths of its embeddings
 Writes  <json>      the weights, for steps/apply_calibration.py
 e.g.    steps/train_calibration.py --quality data/valid/utt2dur data/valid/trials exp/x/valid/scores exp/x/calibration.json
@@ -58,6 +59,7 @@ def main():
         "trials": str(args.trials),
         "trials_sha256": sha256(args.trials),
         "scores": {name: str(path) for name, path in given.systems.items()},
+        "kinds": given.kinds(),
         "targets": targets,
         "nontargets": len(labels) - targets,
         "commit": commit(),

@@ -21,7 +21,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from pytorch.data.data_dir import DataDir
+from pytorch.data.data_dir import DataDir, read_table
+from pytorch.data.rules import number_of
 from pytorch.files import need_file, sha256
 from pytorch.marker import Marker, options_of
 from pytorch.program import Fail, Parser, boolean, commit, positive_float, run
@@ -146,10 +147,20 @@ class Labelled:
         from pytorch.backend.folder import read_labelled
         from pytorch.data.targets import read_targets
 
-        targets = read_targets(self.data, self.name, kind, classes)
+        try:
+            targets = read_targets(self.data, self.name, kind, classes)
+        except Fail as error:
+            if kind == "classes" and self._has_new_numbers(classes):
+                raise Fail(f"{error}; if the values are numbers, pass --kind numbers") from None
+            raise
         self.vectors, _, _, _ = read_labelled(self.data, self.scp)
         self.wanted = targets.values if kind == "classes" else targets.values.astype(float)
         return targets.classes
+
+    def _has_new_numbers(self, classes):
+        """Whether all values are numbers, and some of them none of the classes that were learnt."""
+        values = set(read_table(self.table).values())
+        return isinstance(classes, list) and not values <= set(classes) and all(number_of(value) is not None for value in values)
 
     def facts(self):
         return {"data": str(self.data.path), "embeddings": str(self.scp), "utterances": len(self.data.utt2spk), "speakers": len(self.data.spk2utt)}
@@ -166,7 +177,7 @@ def check_apart(train, dev):
 
 def check_fit(args, sets):
     """Fail where the two sets do not fit together, or there is nothing to choose by."""
-    from pytorch.backend.predictors import check_network, network_of
+    from pytorch.origin import check_network, network_of
 
     train, *dev = sets
     for one in dev:
@@ -204,7 +215,7 @@ def choose(args, sets, classes):
 
 def facts(args, sets, tried):
     """How the predictor was made."""
-    from pytorch.backend.predictors import network_of
+    from pytorch.origin import network_of
 
     names = ["training", "development"][: len(sets)]
     return {

@@ -107,8 +107,11 @@ def measure_epochs(args, experiment, given, targets, trials, watch, figures, bes
 
 def find_experiment(args):
     """The experiment, waited for where a training may be about to begin it."""
-    if args.watch and not (args.exp / "model.json").is_file():
-        print(f"validate: waiting for {args.exp / 'model.json'}, which steps/train.py writes as it begins", file=sys.stderr, flush=True)
+    if args.watch and not (args.exp / "model.json").is_file() and not args.exp.is_file():
+        if not args.exp.parent.is_dir():
+            raise Fail(f"{args.exp}: no such experiment, and no folder {args.exp.parent} in which it could be begun; if the name is right, make that folder")
+        what = f"{args.exp / 'model.json'}, which steps/train.py writes as it begins; Ctrl-C if that is mistyped"
+        print(f"validate: waiting for {what}", file=sys.stderr, flush=True)
         while not (args.exp / "model.json").is_file():
             time.sleep(args.poll_sec)
     return Experiment(args.exp)

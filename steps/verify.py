@@ -5,7 +5,7 @@ Reads   <exp>     an experiment directory, or a file of utils/package_model.py
         <file>…   recordings: one or several of the speaker who is claimed, then the one in question
 Writes  nothing but a line: the score, the threshold and the decision where there is a threshold, the calibrated log-likelihood ratio and probability
         where there is a calibration
-e.g.    steps/verify.py --backend exp/x/backend --calibration exp/x/calibration.json exp/x anna1.wav anna2.wav who.wav
+e.g.    steps/verify.py --epoch final --backend exp/x/backend --calibration exp/x/calibration_plda.json exp/x anna1.wav anna2.wav who.wav
         steps/verify.py --json true extractor.safetensors a.wav b.wav
 """
 
@@ -38,7 +38,7 @@ def main():
         side, means = ("at or above", "the same speaker") if decision.accepted else ("below", "another speaker")
         words.append(f"{side} the threshold {decision.threshold:.6g}: {means}")
     if decision.llr is not None:
-        words.append(f"log-likelihood ratio {decision.llr:.4g}, probability of one speaker {decision.probability:.4g}")
+        words.append(f"log-likelihood ratio {decision.llr:.4g}, probability of one speaker {decision.probability:.4g} (prior {decision.prior:g})")
     print("; ".join(words))
 
 

@@ -478,7 +478,7 @@ def test_an_ogg_file_without_its_last_page_is_refused(tmp_path):
 def test_another_rate_is_refused(tmp_path, ending):
     path = tmp_path / f"x.{ending}"
     soundfile.write(path, INTEGERS, 44100)
-    assert failure(path) == "44100 Hz, 16000 Hz expected; convert it with --resample true, or set --sample-frequency"
+    assert failure(path) == "44100 Hz, 16000 Hz expected; convert it with --resample true, or set --sample-frequency where a program has it"
     assert len(read_audio(path, 44100.0)) == 800
 
 

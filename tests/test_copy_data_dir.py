@@ -1,7 +1,9 @@
 """utils/copy_data_dir.py: ids with prefixes and suffixes, in every table."""
 
+import numpy as np
 import pytest
 from data_dirs import call, files, refuse, small, succeed, with_segments, write
+from support import write_feats, write_vad
 
 
 @pytest.fixture
@@ -14,6 +16,18 @@ def test_without_options_it_is_a_copy(data, tmp_path):
     write(data, trials_hard="a-2 b-1 nontarget\n", **{"trials.2": "b-1 b-2 target\n"})
     succeed("copy_data_dir", data, tmp_path / "new")
     assert files(tmp_path / "new") == files(data)
+
+
+def test_a_copy_for_other_features_has_none(data, tmp_path):
+    write_feats(data, {utt: np.zeros((3, 24), np.float32) for utt in ("a-1", "a-2", "b-1", "b-2")})
+    write_vad(data, {utt: np.ones(3, np.float32) for utt in ("a-1", "a-2", "b-1", "b-2")})
+    write(data, utt2num_frames="a-1 3\na-2 3\nb-1 3\nb-2 3\n", utt2age="a-1 1\na-2 2\nb-1 3\nb-2 4\n", trials="a-1 a-2 target\n")
+    succeed("copy_data_dir", "--feats", "false", data, tmp_path / "new")
+    assert sorted(files(tmp_path / "new")) == ["spk2utt", "trials", "utt2age", "utt2spk", "wav.scp"]
+    message = refuse("copy_data_dir", data, tmp_path / "new")
+    assert message == f"{tmp_path}/new: copy_data_dir was done otherwise: --feats was false, now unset. Pass --overwrite true to make it anew"
+    succeed("copy_data_dir", data, tmp_path / "whole")
+    assert {"feats.scp", "feats.json", "vad.scp", "vad.json", "utt2num_frames"} <= files(tmp_path / "whole").keys()
 
 
 def test_ids_are_renamed_in_every_table(data, tmp_path):

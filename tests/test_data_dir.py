@@ -208,11 +208,11 @@ def test_a_path_with_blanks_in_wav_scp_is_one_path(data):
 
 
 def test_a_missing_data_directory_fails(tmp_path):
-    assert failure(DataDir, tmp_path / "none") == f"{tmp_path}/none: no such data directory"
+    assert failure(DataDir, tmp_path / "none") == f"{tmp_path}/none: no such data directory; it is made by stage 1 of a recipe, or with local/make_X.py"
 
 
 def test_a_file_in_place_of_a_data_directory_fails(data):
-    assert failure(DataDir, data / "utt2spk") == f"{data}/utt2spk: no such data directory"
+    assert failure(DataDir, data / "utt2spk") == f"{data}/utt2spk: no such data directory; it is made by stage 1 of a recipe, or with local/make_X.py"
 
 
 def test_segments_say_which_piece_of_which_recording_an_utterance_is(data):

@@ -293,7 +293,7 @@ def test_voiced_frames_that_nobody_decided_on_are_asked_for(bare):
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path):
-    assert failure(SpeechDataset, tmp_path / "none") == f"{tmp_path}/none: no such data directory"
+    assert failure(SpeechDataset, tmp_path / "none") == f"{tmp_path}/none: no such data directory; it is made by stage 1 of a recipe, or with local/make_X.py"
 
 
 def test_a_recording_too_short_for_a_frame_is_named(tmp_path):

@@ -285,10 +285,28 @@ def test_eer_tells_intervals_and_subsets_of_a_data_directory(program, scored):
     assert printed[4].startswith("same sex: EER ")
 
 
-def test_eer_says_where_a_subset_has_trials_of_one_kind_only(program, scored):
-    done = program("steps/eer.py", "--data", scored / "data", "--resamples", 0, "--durations", "2,30", scored / "data/trials", scored / "scores")
-    assert done.stdout.splitlines()[-1] == "30 s or more: no figures, 0 target and 0 nontarget trials"
+def test_eer_says_where_a_subset_has_trials_of_one_kind_only_and_leaves_out_those_without_any(program, scored):
+    trials, scores = scored / "trials", scored / "scores"
+    trials.write_text("s00-u00 s01-u00 nontarget\ns00-u02 s00-u03 target\n")
+    scores.write_text("s00-u00 s01-u00 0\ns00-u02 s00-u03 1\n")
+    done = program("steps/eer.py", "--data", scored / "data", "--resamples", 0, "--durations", "2,3,30", trials, scores, scored / "eer.json")
+    counts = ["under 2 s: no figures, 0 target and 1 nontarget trials", "3 to 30 s: no figures, 1 target and 0 nontarget trials"]
+    assert [line for line in done.stdout.splitlines() if "no figures" in line and " s: " in line] == counts
+    assert done.stdout.splitlines()[-1] == counts[1]
     assert "95 %" not in done.stdout
+    assert json.loads((scored / "eer.json").read_text())["subsets"]["2 to 3 s"] == {"targets": 0, "nontargets": 0}
+
+
+@pytest.mark.parametrize("resamples", [0, 20])
+def test_eer_prints_one_line_where_that_is_asked_for_and_writes_the_same(program, scored, resamples):
+    words = ("steps/eer.py", "--data", scored / "data", "--resamples", resamples, scored / "data/trials", scored / "scores")
+    whole, brief = program(*words, scored / "whole.json"), program(*words, scored / "brief.json", "--brief", "true")
+    assert (scored / "brief.json").read_bytes() == (scored / "whole.json").read_bytes()
+    first = whole.stdout.splitlines()[0]
+    if resamples:
+        low, high = json.loads((scored / "brief.json").read_text())["intervals"]["eer"]
+        first = first.replace(" %, ", f" % (95 %: {100 * low:.2f} to {100 * high:.2f}), ", 1)
+    assert brief.stdout == f"{first}\n"
 
 
 def test_eer_takes_speakers_as_the_ids_of_enrolments(program, scored):

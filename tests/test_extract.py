@@ -21,6 +21,7 @@ from pytorch.program import Fail
 STEP = "steps/extract.py"
 STATS = "steps/extract_stats.py"
 
+EPOCHS = "best, final, average, a number, or the folder of a validation (validate_NAME of steps/validate.py)"
 REMEDY = "make the features anew, or leave feats.scp out: they are then computed from wav.scp"
 
 
@@ -183,10 +184,10 @@ def test_validation_decides_which_epoch_is_best(lent):
     [
         ("3", "no weights of epoch 3; there are 1, 2"),
         ("0", "no weights of epoch 0; there are 1, 2"),
-        ("last", "'last' is no epoch; best, final, average or a number is expected"),
-        ("-1", "'-1' is no epoch; best, final, average or a number is expected"),
-        ("²", "'²' is no epoch; best, final, average or a number is expected"),
-        ("1.0", "'1.0' is no epoch; best, final, average or a number is expected"),
+        ("last", f"'last' is no epoch; {EPOCHS} is expected"),
+        ("-1", f"'-1' is no epoch; {EPOCHS} is expected"),
+        ("²", f"'²' is no epoch; {EPOCHS} is expected"),
+        ("1.0", f"'1.0' is no epoch; {EPOCHS} is expected"),
     ],
 )
 def test_an_epoch_that_is_not_there_is_refused(which, message, exp, data, tmp_path, program):
@@ -201,6 +202,8 @@ def test_features_with_other_settings_are_refused_with_both_sides(exp, own, tmp_
     write_json(own / "feats.json", FeatureOptions(feature="mfcc").to_json())
     done = program(STEP, exp, own, tmp_path / "out")
     assert_refused(done, "extract.py", f"{own}/feats.json: made with --feature mfcc, {exp} was trained on fbank; {REMEDY}")
+    (own / "vad.scp").unlink()
+    assert program(STEP, exp, own, tmp_path / "out").stderr == done.stderr, "decisions would be of no use"
     write_json(own / "feats.json", FeatureOptions().to_json())
     done = program(STEP, exp, own, tmp_path / "out")
     assert_refused(done, "extract.py", f"{own}/feats.json: made with --use-energy false, {exp} was trained on true; {REMEDY}")
@@ -265,16 +268,16 @@ def test_weights_of_another_network_fail_the_step_and_leave_what_was_there(lent,
     ("spoil", "message"),
     [
         (lambda exp, data: (exp / "model.json").unlink(), "{exp}: no experiment (model.json is missing); train one with steps/train.py"),
-        (lambda exp, data: (exp / "best").write_text("x\n"), "{exp}: 'x' is no epoch; best, final, average or a number is expected"),
+        (lambda exp, data: (exp / "best").write_text("x\n"), f"{{exp}}: 'x' is no epoch; {EPOCHS} is expected"),
         (
             lambda exp, data: [(data / name).unlink() for name in ("feats.scp", "wav.scp")],
             "{data}/feats.scp: no such file; make it with steps/make_feats.py {data}",
         ),
         (
             lambda exp, data: (data / "vad.scp").unlink(),
-            "{data}/vad.scp: no such file; voiced frames are asked for; make it with steps/compute_vad.py {data}",
+            "{data}/vad.scp: no such file; {exp} was trained on voiced frames, which are not decided on here; make it with steps/compute_vad.py {data}",
         ),
-        (lambda exp, data: shutil.rmtree(data), "{data}: no such data directory"),
+        (lambda exp, data: shutil.rmtree(data), "{data}: no such data directory; it is made by stage 1 of a recipe, or with local/make_X.py"),
     ],
     ids=["no model.json", "nonsense in best", "no features", "no decisions", "no data"],
 )
@@ -324,8 +327,8 @@ def test_tables_that_do_not_fit_are_refused(spoil, message, own):
     ("words", "message"),
     [
         (["--batch-frames", "0"], "argument --batch-frames: a whole number above 0 expected, not '0'"),
-        (["--epochs", "1"], "unrecognized arguments: --epochs"),
-        (["--num-mel-bins", "40"], "unrecognized arguments: --num-mel-bins"),
+        (["--epochs", "1"], "unknown option --epochs (is --epoch meant?)"),
+        (["--num-mel-bins", "40"], "unknown option --num-mel-bins"),
     ],
 )
 def test_a_wrong_option_ends_with_status_2(words, message, exp, data, tmp_path, program):
@@ -538,7 +541,7 @@ def test_statistics_are_the_mean_and_standard_deviation_of_the_voiced_frames(dat
 def test_statistics_of_all_frames_need_no_decisions(own, tmp_path, program):
     (own / "vad.scp").unlink()
     done = program(STATS, own, tmp_path / "out")
-    message = f"{own}/vad.scp: no such file; voiced frames are asked for; make it with steps/compute_vad.py {own}"
+    message = f"{own}/vad.scp: no such file; only voiced frames are read unless --voiced false; for those make it with steps/compute_vad.py {own}"
     assert_refused(done, "extract_stats.py", message)
     assert program(STATS, "--voiced", "false", own, tmp_path / "out").returncode == 0
     found = vectors_in(tmp_path / "out")

@@ -157,7 +157,7 @@ def test_samples_at_hand_are_recordings_too(extractor, wavs, vectors):
         ),
         ((np.zeros(8000, dtype=np.uint8), 16000), f"recording 0: {KINDS}, not uint8 (8000,)"),
         ((np.zeros(0), 16000), f"recording 0: {KINDS}, not float64 (0,)"),
-        ((np.zeros(8000), 8000), "recording 0: 8000 Hz, 16000 Hz expected; convert it with --resample true, or set --sample-frequency"),
+        ((np.zeros(8000), 8000), "recording 0: 8000 Hz, 16000 Hz expected; convert it with --resample true, or set --sample-frequency where a program has it"),
         ((np.full(8000, np.nan), 16000), "recording 0: samples that are not finite"),
         (3, "recording 0: a path or (samples, rate) expected"),
         ("/nowhere/a.wav", "/nowhere/a.wav: No such file or directory"),
@@ -172,7 +172,7 @@ def test_recordings_of_another_rate_are_converted_where_that_is_asked_for(exp, t
     tone = np.sin(np.arange(24000) / 20) * 8000 + np.random.default_rng(0).standard_normal(24000) * 500
     soundfile.write(tmp_path / "a.wav", tone.astype(np.int16), 8000)
     assert Extractor(exp, resample=True).embed(tmp_path / "a.wav").shape == (6,)
-    message = f"{tmp_path}/a.wav: 8000 Hz, 16000 Hz expected; convert it with --resample true, or set --sample-frequency"
+    message = f"{tmp_path}/a.wav: 8000 Hz, 16000 Hz expected; convert it with --resample true, or set --sample-frequency where a program has it"
     assert failure(Extractor(exp).embed, tmp_path / "a.wav") == message
 
 
@@ -265,10 +265,10 @@ def test_a_calibration_gives_a_ratio_a_probability_and_a_threshold(exp, calibrat
 def test_the_answer_is_in_words_or_json(exp, calibration, wavs, program):
     done = program("steps/verify.py", "--threshold", -1, "--calibration", calibration, exp, wavs["anna0"], wavs["anna0"])
     assert (done.returncode, done.stderr) == (0, "")
-    same = "score 1; at or above the threshold -1: the same speaker; log-likelihood ratio 6, probability of one speaker 0.9975\n"
+    same = "score 1; at or above the threshold -1: the same speaker; log-likelihood ratio 6, probability of one speaker 0.9975 (prior 0.5)\n"
     assert done.stdout == same
     found = json.loads(call("verify", "--json", "true", "--threshold", 2, exp, wavs["anna0"], wavs["bert0"]))
-    assert list(found) == ["score", "threshold", "accepted", "llr", "probability"]
+    assert list(found) == ["score", "threshold", "accepted", "llr", "probability", "prior"]
     assert (found["threshold"], found["accepted"], found["llr"]) == (2, False, None)
     assert "; below the threshold 2: another speaker\n" in call("verify", "--threshold", 2, exp, wavs["anna0"], wavs["bert0"])
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import kaldiio
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import torchaudio
 from support import failure, write_archive
@@ -868,13 +869,20 @@ def test_a_file_cut_off_anywhere_is_one_line(saved, tmp_path):
     whole = path.read_bytes()
     for end in (0, 1, 10, len(whole) // 3, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:end])
-        assert failure(import_network, path, "wespeaker", "", {}).startswith(f"{path}: no checkpoint of torch, cut off, or with more than weights in it (")
+        assert failure(import_network, path, "wespeaker", "", {}) == f"{path}: no checkpoint of torch, cut off, or with more than weights in it"
 
 
 @pytest.mark.parametrize("content", [b"hello\n", b"\x80\x02}q\x00.", b"PK\x03\x04"], ids=["text", "pickle", "zip"])
 def test_another_kind_of_file_is_one_line(tmp_path, content):
     (tmp_path / "x.pt").write_bytes(content)
     assert failure(import_network, tmp_path / "x.pt", "wespeaker", "", {}).startswith(f"{tmp_path}/x.pt: no")
+
+
+def test_a_safetensors_file_is_named_as_such(tmp_path):
+    path = tmp_path / "x.pt"
+    safetensors.torch.save_file({"a": torch.zeros(2)}, path)
+    wanted = "a checkpoint of torch (.pt, .ckpt) is expected; an experiment of this project needs no import"
+    assert failure(import_network, path, "wespeaker", "", {}) == f"{path}: is a safetensors file; {wanted}"
 
 
 def test_a_torch_that_is_too_old_is_refused(monkeypatch):

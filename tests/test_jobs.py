@@ -19,7 +19,7 @@ from train_data import write_data
 from pytorch.data.ark import ArkWriter
 from pytorch.data.data_dir import write_data_dir
 from pytorch.features.options import FeatureOptions
-from pytorch.jobs import deal
+from pytorch.jobs import deal, reason_of
 from pytorch.program import ROOT
 
 STEPS = {  # every step that takes --cmd, with words that bring it to submitting
@@ -105,7 +105,7 @@ def test_a_submitted_command_names_log_interpreter_and_program_absolutely(name, 
     environment = {**os.environ, "PATH": f"{folder}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"}
     step = os.path.relpath(ROOT / f"steps/{name}.py", folder)
     done = subprocess.run([step, *STEPS[name].split(), "--cmd", "runner"], cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 1 and re.search("jobs? failed, see ", done.stderr), done.stderr
+    assert (done.returncode, done.stderr) == (1, f"{name}.py: no job was started, see above; mend --cmd or what it asks for, and run again\n")
     words = (folder / "words").read_text().splitlines()
     log = next(place for place, word in enumerate(words) if word.endswith(".log"))
     assert words[log].startswith(f"{folder}/")
@@ -127,6 +127,22 @@ def test_a_job_on_this_machine_needs_no_path_and_no_folder(folder):
     assert done.returncode == 0
     head = (folder / "energies/log/compute_vad.2.log").read_text().splitlines()[0]
     assert head.startswith(f"# {sys.executable} {ROOT}/steps/compute_vad.py --job 2 --nj 2 ")
+
+
+@pytest.mark.parametrize("options, said", [("--engine slurm", "sbatch"), ("--memm 4G", "--memm")])
+@pytest.mark.parametrize("name", ["make_feats", "train"])
+def test_where_a_runner_refuses_no_log_is_named_that_is_not_there(name, options, said, folder):
+    words = [sys.executable, ROOT / f"steps/{name}.py", *STEPS[name].split(), "--cmd", f"submit.py {options}"]
+    done = subprocess.run(words, cwd=folder, env={**os.environ, "PATH": "/nowhere"}, capture_output=True, text=True)
+    *before, last = done.stderr.splitlines()
+    assert done.returncode == 1 and said in "".join(before), done.stderr
+    assert last == f"{name}.py: no job was started, see above; mend --cmd or what it asks for, and run again"
+
+
+@given(st.text("/: 'ab", min_size=1).filter(lambda text: ": " not in text), st.sampled_from(["8000 Hz, 16000 Hz expected", "cut off, 3 of 5 samples"]))
+def test_the_reason_of_a_failure_is_told_from_its_place(name, reason):
+    assert reason_of(f"/data/wav.scp:3: 'a-1': /wav/{name}.wav: {reason}") == reason
+    assert reason_of(f"/data/segments:3: 'a-1': {reason}") == reason
 
 
 def test_overwrite_takes_what_jobs_made_that_submit_py_finds_again(tmp_path, program):

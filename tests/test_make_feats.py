@@ -281,6 +281,17 @@ def test_a_changed_option_stops_with_its_name_and_both_values(lent, program):
     assert bytes_in(lent) == before
 
 
+def test_decisions_that_are_left_of_older_features_are_said(lent, program):
+    options = ("--use-energy", "true", "--overwrite", "true", lent)
+    assert program(STEP, *options).returncode == 0
+    assert program("steps/compute_vad.py", lent).returncode == 0
+    assert program(STEP, *options).stderr == "", "the features are the same again"
+    done = program(STEP, "--low-freq", 100, *options)
+    warning = f"make_feats: warning: {lent}/vad.scp is of the old features: run steps/compute_vad.py --overwrite true {lent}\n"
+    assert (done.returncode, done.stderr) == (0, warning)
+    assert program("steps/compute_vad.py", "--overwrite", "true", lent).returncode == 0
+
+
 def test_overwrite_makes_them_anew_with_other_options(lent, program):
     assert program(STEP, "--num-mel-bins", 40, "--overwrite", "true", lent).returncode == 0
     assert {matrix.shape[1] for matrix in feats_in(lent).values()} == {40}
@@ -346,7 +357,7 @@ BAD_WAVS = {
     "cut off": (lambda path: path.write_bytes(path.read_bytes()[:4000]), "cut off, 1978 of 8000 samples are there; copy or make it anew"),
     "8 kHz": (
         lambda path: soundfile.write(path, sound(1, 1, 0), 8000),
-        "8000 Hz, 16000 Hz expected; convert it with --resample true, or set --sample-frequency",
+        "8000 Hz, 16000 Hz expected; convert it with --resample true, or set --sample-frequency where a program has it",
     ),
     "stereo": (stereo, "2 channels, one expected; say which to take with --channel, 0 is the first"),
     "10 samples": (lambda path: soundfile.write(path, sound(1, 1, 0)[:10], 16000), "10 samples, too short for one frame; remove it"),
@@ -489,9 +500,35 @@ def test_recordings_that_all_fail_are_an_error_whatever_is_allowed(broken, progr
         path.write_bytes(b"")
     done = program(STEP, "--max-fail", 100, folder)
     assert done.returncode == 1
-    message = f"{folder}: 4 of 4 utterances failed, listed in {folder}/log/make_feats.failed: all of them; mend them and run again"
+    message = f"{folder}: 4 of 4 utterances failed, listed in {folder}/log/make_feats.failed: all of them; mend what the line above says and run again"
     assert done.stderr.endswith(f"make_feats.py: {message}\n")
-    assert done.stderr.count("\n") == 5
+    assert done.stderr.count("\n") == 2
+
+
+def test_recordings_that_fail_alike_are_told_of_in_one_line(broken, program):
+    folder, own = broken
+    for place, path in enumerate(own.values()):
+        if place != 1:
+            soundfile.write(path, sound(1, 1, 0), 8000)
+    done = program(STEP, folder)
+    first, *others = list(own)[:1] + list(own)[2:]
+    alike, empty, summary = done.stderr.splitlines()
+    remedy = "8000 Hz, 16000 Hz expected; convert it with --resample true, or set --sample-frequency where a program has it"
+    assert alike == f"make_feats: {folder}/wav.scp:1: '{first}': {own[first]}: {remedy} (and 2 more: {', '.join(others)})"
+    assert empty == f"make_feats: {folder}/wav.scp:2: 's0-1': {own['s0-1']}: empty file"
+    assert summary.endswith(f"listed in {folder}/log/make_feats.failed: all of them; mend them and run again")
+
+
+def test_it_says_how_many_reasons_of_failures_are_not_shown(tmp_path, program):
+    own = {f"s-{number:02d}": tmp_path / f"{number}.wav" for number in range(23)}
+    for number, path in enumerate(own.values(), 1):
+        soundfile.write(path, np.zeros(min(number, 22), dtype=np.int16), 16000)
+    folder = data_of(tmp_path / "data", own)
+    lines = program(STEP, folder).stderr.splitlines()
+    assert len(lines) == 22
+    assert lines[0].endswith(": 22 samples, too short for one frame; remove it (and 1 more: s-22)")
+    assert lines[20] == "make_feats: 20 of 22 reasons shown"
+    assert len((folder / "log/make_feats.failed").read_text().splitlines()) == 23
 
 
 def test_a_bad_recording_leaves_an_earlier_result_whole(wavs, tmp_path, program):
@@ -514,7 +551,7 @@ def test_a_bad_recording_leaves_an_earlier_result_whole(wavs, tmp_path, program)
         (["--snip-edges", "False"], "argument --snip-edges: true or false expected, not 'False'"),
         (["--dither", "nan"], "argument --dither: a number, 0 or more expected, not 'nan'"),
         (["--feature", "plp"], "argument --feature: invalid choice: 'plp' (choose from "),
-        (["--num-mel", "40"], "unrecognized arguments: --num-mel"),
+        (["--num-mel", "40"], "unknown option --num-mel (is --num-mel-bins meant?)"),
         (["--nj", "0"], "argument --nj: a whole number above 0 expected, not '0'"),
         (["--nj"], "argument --nj: expected one argument"),
         (["--config", "none.conf"], "--config none.conf: No such file or directory"),
@@ -530,7 +567,7 @@ def test_a_wrong_option_ends_with_status_2(words, message, data, program):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("--num-bins=40\n", ":1: make_feats.py has no option --num-bins"),
+        ("--num-bins=40\n", ":1: make_feats.py has no option --num-bins (is --num-mel-bins meant?)"),
         ("# x\n--num-mel-bins 40\n", ":2: --name=value expected, not '--num-mel-bins 40'"),
         ("num-mel-bins=40\n", ":1: --name=value expected, not 'num-mel-bins=40'"),
     ],
@@ -566,7 +603,7 @@ def test_options_that_do_not_go_together_end_with_one_line(words, message, data,
             lambda folder: (folder / "utt2spk").write_text("s0-0 s0\n"),
             "/wav.scp: 's0-1' is in wav.scp but not in utt2spk (and 4 more); run utils/fix_data_dir.py",
         ),
-        (shutil.rmtree, ": no such data directory"),
+        (shutil.rmtree, ": no such data directory; it is made by stage 1 of a recipe, or with local/make_X.py"),
     ],
     ids=["no wav.scp", "empty utt2spk", "other utterances", "no folder"],
 )

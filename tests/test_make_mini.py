@@ -166,7 +166,7 @@ def test_killed_in_the_middle_and_started_again_it_ends_with_the_same_bytes(corp
         (["--utts-per-session=0"], "--utts-per-session: a whole number above 0 expected, not '0'"),
         (["--seed=-1"], "--seed: a whole number, 0 or more expected, not '-1'"),
         (["--overwrite=yes"], "--overwrite: true or false expected, not 'yes'"),
-        (["--num-speaker=12"], "unrecognized arguments: --num-speaker=12"),
+        (["--num-speaker=12"], "unknown option --num-speaker (is --num-speakers meant?)"),
     ],
 )
 def test_a_wrong_option_is_exit_status_2(tmp_path, options, message):

@@ -103,7 +103,7 @@ def test_a_second_run_does_nothing_and_a_changed_list_stops(corpus):
 
 
 def test_a_folder_that_is_not_the_corpus_is_refused(corpus):
-    assert "train/wav.scp: no such file; --corpus must name the folder of speechocean762 itself" in refused(corpus / "WAVE")
+    assert "train/wav.scp: no such file; corpus (--corpus of a recipe) must be the folder of speechocean762 itself" in refused(corpus / "WAVE")
 
 
 @pytest.mark.parametrize("name", ["wav.scp", "utt2spk", "spk2gender", "spk2age", "text"])

@@ -62,7 +62,7 @@ def test_it_leaves_a_list_that_was_edited_and_draws_a_missing_one_anew(data):
 
 def test_it_refuses_in_one_line(data, tmp_path):
     message = refuse("make_trials", tmp_path / "none")
-    assert message == f"{tmp_path}/none: no such data directory"
+    assert message == f"{tmp_path}/none: no such data directory; it is made by stage 1 of a recipe, or with local/make_X.py"
     (data / "utt2spk").write_text("a-1 a\nb-1 b\n")
     message = refuse("make_trials", data)
     assert message.startswith(f"{data}/spk2gender: ")
@@ -149,4 +149,5 @@ def test_missing_inputs_are_told_of_without_heavy_imports(program, tmp_path):
     for package in ("torch", "numpy", "sklearn", "scipy", "kaldiio"):
         (tmp_path / f"{package}.py").write_text("raise AssertionError")
     done = program("utils/make_trials.py", tmp_path / "none", env={"PYTHONPATH": str(tmp_path), "PATH": ""})
-    assert (done.returncode, done.stderr) == (1, f"make_trials.py: {tmp_path}/none: no such data directory\n")
+    message = "no such data directory; it is made by stage 1 of a recipe, or with local/make_X.py"
+    assert (done.returncode, done.stderr) == (1, f"make_trials.py: {tmp_path}/none: {message}\n")

@@ -171,6 +171,15 @@ def measure(program, tmp_path):
     return call
 
 
+def test_numbers_taken_for_classes_are_refused(measure, tmp_path):
+    done = measure({"a": 13, "b": 14}, {"a": 13, "b": 14.27})
+    remedy = "numbers are measured with --kind numbers, classes not all wanted here with --classes FILE"
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"measure.py: {tmp_path}/found:2: '14.27' is no class of the wanted table; {remedy}\n"
+    assert measure({"a": 13, "b": 14}, {"a": 13, "b": 15}).returncode == 0, "a class that was learnt may be wanted nowhere"
+    assert measure({"a": 0.5, "b": 1.5}, {"a": 0.5, "b": 0.5}).returncode == 0, "a class may be a number with a point"
+
+
 def test_measure_tells_the_figures_of_classes(measure, tmp_path):
     done = measure({"a": 20, "b": 30, "c": 100, "d": 30}, {"d": 20, "b": 30, "a": 20, "c": 20})
     assert (done.returncode, done.stderr) == (0, "")

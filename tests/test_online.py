@@ -117,7 +117,7 @@ def test_a_file_of_feature_options_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("--num-mel-bin=8\n", "{path}:1: a file of feature options has no option --num-mel-bin"),
+        ("--num-mel-bin=8\n", "{path}:1: a file of feature options has no option --num-mel-bin (is --num-mel-bins meant?)"),
         ("--nj=8\n", "{path}:1: a file of feature options has no option --nj"),
         ("num-mel-bins=8\n", "{path}:1: --name=value expected, not 'num-mel-bins=8'"),
         ("--num-mel-bins=x\n", "{path}: argument --num-mel-bins: a whole number above 0 expected, not 'x'"),

@@ -157,7 +157,7 @@ def test_another_rate_is_converted_when_asked_and_said(program, tmp_path, wavs):
     soundfile.write(tmp_path / "x.wav", tone(0.5, rate=8000), 8000)
     data = data_of(tmp_path / "data", {"s0-0": wavs["s0-0"], "s0-1": tmp_path / "x.wav"})
     failed = packed(program, data, tmp_path / "out", status=1)
-    assert "8000 Hz, 16000 Hz expected; convert it with --resample true, or set --sample-frequency" in failed.stderr
+    assert "8000 Hz, 16000 Hz expected; convert it with --resample true, or set --sample-frequency where a program has it" in failed.stderr
     done = packed(program, "--resample", "true", data, tmp_path / "out")
     assert "pack_wavs: 1 utterances converted to 16000 Hz\n" in done.stdout
     rate, samples = in_archives(tmp_path / "out")["s0-1"]

@@ -189,7 +189,7 @@ def test_a_process_that_cannot_see_the_data_is_an_error_of_one_line(home, tmp_pa
     exp = tmp_path / "x"
     process = started(*SHORT, *TWO, "train", exp, cwd=home, env=elsewhere(tmp_path / "python", tmp_path))
     status, said = ended(process, exp)
-    assert (status, said) == (1, "train.py: train: no such data directory\n")
+    assert (status, said) == (1, "train.py: train: no such data directory; it is made by stage 1 of a recipe, or with local/make_X.py\n")
 
 
 def test_a_process_that_sees_other_data_is_an_error_of_one_line(home, tmp_path):

@@ -449,6 +449,11 @@ def test_a_class_that_was_not_learnt_is_refused(tmp_path, step):
     assert message.endswith("the class 'c2' is not among those of the training: c0, c1")
 
 
+def test_numbers_taken_for_classes_name_the_option_for_numbers(sets, tmp_path, step):
+    message = failure(step, "train_predictor", *paths(tmp_path))
+    assert "is not among those of the training: " in message and message.endswith("; if the values are numbers, pass --kind numbers")
+
+
 def test_embeddings_that_a_predictor_does_not_know_are_refused(sets, tmp_path, step):
     step("train_predictor", "--kind", "numbers", "--model", "ridge", "--c-grid", "1", *paths(tmp_path, dev=False))
     scp = tmp_path / "test/xvector.scp"

@@ -5,6 +5,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 from pytorch.program import Parser
 
 
@@ -56,3 +58,22 @@ def test_a_file_named_in_a_conf_is_looked_for_from_the_folder_of_the_conf_on(tmp
     assert vars(parser.parse_args(["--config", f"{tmp_path}/x.conf"])).items() >= {"feats": tmp_path / "fbank.conf", "name": "fbank.conf"}.items()
     assert parser.parse_args(["--config", f"{tmp_path}/y.conf"]).feats == Path("/etc/fbank.conf")
     assert parser.parse_args(["--config", f"{tmp_path}/x.conf", "--feats", "here.conf"]).feats == Path("here.conf")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--epoch", "3", "data", "exp"], "unknown option --epoch (is --epochs meant?)"),
+        (["--epoch=3", "data", "exp", "--num-thread", "1"], "unknown options --epoch (is --epochs meant?), --num-thread (is --num-threads meant?)"),
+        (["--colour", "red", "data", "exp"], "unknown option --colour"),
+        (["data", "exp", "more"], "unrecognized arguments: more"),
+    ],
+)
+def test_of_words_that_are_not_understood_the_options_are_named_with_what_is_perhaps_meant(words, message, capsys):
+    parser = Parser("Trains.")
+    for name in ("data", "exp", "--epochs", "--num-threads"):
+        parser.add_argument(name)
+    with pytest.raises(SystemExit) as left:
+        parser.parse_args(words)
+    assert left.value.code == 2
+    assert capsys.readouterr().err == f"{parser.prog}: {message}; see --help\n"

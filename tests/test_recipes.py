@@ -39,6 +39,21 @@ def whole(tmp_path_factory):
     return folder
 
 
+def test_a_recipe_ends_its_scoring_with_all_error_rates_in_one_table(whole):
+    result = run("mini/v1", whole, *SMALL, "--stage", "5", "--stop-stage", "5")
+    *_, head, line, stats_raw, stats, raw, last, _ = result.stdout.splitlines()
+    systems = ["stats eer_raw", "stats eer", "xvector_seed1 eer_raw", "xvector_seed1 eer"]
+    assert [row.split("|")[1].strip() for row in (head, stats_raw, stats, raw, last)] == ["system", *systems]
+    assert f"| {100 * eer_of(whole):.2f} " in last
+    assert len(re.findall("^EER ", result.stdout, re.MULTILINE)) == 4
+
+
+@pytest.mark.parametrize("name", ["an4", "speechocean762"])
+def test_dimensions_that_a_back_end_cannot_have_stop_a_recipe_before_it_scores(name):
+    stage = (ROOT / f"egs/{name}/v1/run.sh").read_text().partition("\nif stage 5 ")[2]
+    assert re.findall(r"\$steps/(\w+)\.py", stage)[0] == "train_backend"
+
+
 def test_mini_runs_from_nothing_to_a_report(whole):
     assert 0 < eer_of(whole) < 0.5
     assert (whole / "exp/xvector_seed1/report.html").stat().st_size > 10000
@@ -69,6 +84,13 @@ def test_collected_results_show_the_figures_with_the_interval_and_the_mean(whole
     assert first[head.index("Cllr")] == f"{found['cllr']:.4f}"
     assert (mean[0], mean[3]) == ("xvector eer, mean of 2", f"{100 * found['eer'] + 5:.2f}")
     assert baseline[:3] == ["stats eer", "-", "-"]
+
+
+def test_collected_results_in_brief_are_the_figures_in_columns(whole):
+    paths = [whole / f"exp/{name}/test/eer.json" for name in ("xvector_seed1", "stats")]
+    done, brief = collect(*paths), collect(*paths, "--brief", "true")
+    assert cells_of(brief)[2:] == [[cells[0], *cells[3:11]] for cells in cells_of(done)[2:]]
+    assert len(set(map(len, brief.stdout.splitlines()))) == 1
 
 
 def test_collected_results_of_several_networks_have_no_mean_in_common(whole, tmp_path):

@@ -147,7 +147,8 @@ def test_another_rate_is_refused_or_converted_and_counted(tmp_path):
     soundfile.write(tmp_path / "y.wav", tone(0.5), RATE)
     entries = {"a": tmp_path / "x.wav", "b": tmp_path / "y.wav"}
     strict = recordings_of(tmp_path / "data", entries)
-    expected = f"{tmp_path}/data/wav.scp:1: 'a': {tmp_path}/x.wav: 8000 Hz, 16000 Hz expected; convert it with --resample true, or set --sample-frequency"
+    remedy = "convert it with --resample true, or set --sample-frequency where a program has it"
+    expected = f"{tmp_path}/data/wav.scp:1: 'a': {tmp_path}/x.wav: 8000 Hz, 16000 Hz expected; {remedy}"
     assert failure(strict.read, "a") == failure(strict.samples, "a") == expected
     lenient = Recordings(strict.data, RATE, resample=True)
     assert len(lenient.read("a")) == lenient.samples("a") == len(lenient.read("b")) == lenient.samples("b") == 8000

@@ -246,7 +246,7 @@ def test_a_table_of_other_utterances_is_one_line():
 
 def test_a_data_directory_that_is_not_there_is_one_line():
     make_scores("exp/x/test")
-    fails_with(program("report", "--data", "nowhere", "exp/x"), "nowhere: no such data directory")
+    fails_with(program("report", "--data", "nowhere", "exp/x"), "nowhere: no such data directory; it is made by stage 1 of a recipe, or with local/make_X.py")
 
 
 def test_of_many_embeddings_some_are_drawn_and_it_is_said():

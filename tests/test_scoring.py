@@ -435,7 +435,8 @@ def runner(tmp_path):
 
     def make(jobs, status=0):
         path = tmp_path / f"run{jobs}.sh"
-        lines = ["#!/usr/bin/env bash", "shift 2", f'for n in {jobs}; do bash -c "${{*//JOB/$n}}" || exit; done', f"exit {status}"]
+        job = 'bash -c "${*//JOB/$n}" >"${log//JOB/$n}" 2>&1'
+        lines = ["#!/usr/bin/env bash", "log=$2", "shift 2", f"for n in {jobs}; do {job} || exit; done", f"exit {status}"]
         path.write_text("\n".join(lines) + "\n")
         path.chmod(0o755)
         return str(path)

@@ -148,6 +148,13 @@ def test_an_experiment_is_shown_with_its_own_arguments(program, tmp_path):
     assert (again.returncode, again.stderr) == (1, f"show_model.py: --model-args: {tmp_path} has its own\n")
 
 
+def test_a_file_in_place_of_an_experiment_directory_is_said(tmp_path, program):
+    (tmp_path / "x.model").write_text("x")
+    done = program(PROGRAM, tmp_path / "x.model")
+    message = "a file; where it is a packaged extractor, name the experiment directory that it was made of"
+    assert (done.returncode, done.stderr) == (1, f"show_model.py: {tmp_path}/x.model: {message}\n")
+
+
 @pytest.mark.parametrize(
     "words, message",
     [

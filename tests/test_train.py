@@ -489,7 +489,7 @@ def test_the_state_of_something_else_says_what_to_do(own, tmp_path):
         (["--epochs", "1.5"], "argument --epochs: a whole number above 0 expected, not '1.5'"),
         (["--model", "resnot"], "argument --model: invalid choice: 'resnot'"),
         (["--voiced", "no"], "argument --voiced: true or false expected, not 'no'"),
-        (["--learning-rate", "1"], "unrecognized arguments: --learning-rate"),
+        (["--learning-rate", "1"], "unknown option --learning-rate"),
     ],
 )
 def test_a_wrong_option_ends_with_status_2(words, message, data, tmp_path, program):
@@ -547,7 +547,7 @@ def test_one_speaker_only_is_refused(tmp_path, program):
     [
         ("trials", "draw it with utils/make_trials.py {0}"),
         ("feats.scp", "make it with steps/make_feats.py {0}"),
-        ("vad.scp", "voiced frames are asked for; make it with steps/compute_vad.py {0}"),
+        ("vad.scp", "only voiced frames are read unless --voiced false; for those make it with steps/compute_vad.py {0}"),
     ],
 )
 def test_a_missing_table_is_refused_with_the_remedy(name, remedy, data, tmp_path, program):

@@ -279,6 +279,22 @@ def test_margins_grow_when_and_as_asked(data, tmp_path):
     assert [float(row["margin_share"]) for row in rows_in(tmp_path / "curve")] == pytest.approx([0, 0, 1 - 1e-3**0.5, 1, 1], abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ([], "--margin-warmup-epochs 5 of 2 epochs"),
+        (["--margin-start-epoch", 1.5, "--margin-warmup-epochs", 1], "--margin-start-epoch 1.5 --margin-warmup-epochs 1 of 2 epochs"),
+        (["--margin-warmup-epochs", 2], None),
+        (["--loss", "softmax"], None),
+        (["--loss-args", "margin=0"], None),
+    ],
+)
+def test_a_margin_that_will_not_be_reached_is_told(words, told, data, tmp_path, capsys):
+    train_here(*ONE_STEP, "--warmup-steps", 0, "--epochs", 2, *words, data, tmp_path / "x")
+    said = [line for line in capsys.readouterr().out.splitlines() if "will not" in line]
+    assert said == ([f"train: {told}: the margin will not be reached; lower it"] if told else [])
+
+
 @pytest.mark.parametrize("chunks", [1, 2])
 def test_parts_of_a_batch_give_the_gradients_of_the_whole(chunks):
     """But for batch normalisation, which sees each part by itself; here it is in evaluation mode."""
@@ -374,11 +390,11 @@ def test_weights_of_another_network_or_other_features_are_refused(data, plain, t
     exp = tmp_path / "x"
     words = [word if word != TINY[1] else "frame_dim=9 stats_dim=8 embed_dim=8" for word in SHORT]
     message = failure(train_here, *words, "--init", plain, data, exp)
-    assert message == f"--init {plain}: its --model-args have frame_dim=8, here it is frame_dim=9; both must be alike"
+    assert message == f"--init {plain}: its --model-args have frame_dim=8, here it is frame_dim=9; both must be alike: pass --model-args frame_dim=8"
     message = failure(train_here, *SHORT, "--cmn", "none", "--init", plain, data, exp)
-    assert message == f"--init {plain}: its cmn is mean, here it is none; both must be alike"
+    assert message == f"--init {plain}: its cmn is mean, here it is none; both must be alike: pass --cmn mean"
     message = failure(train_here, *SHORT, "--model-args", f"{TINY[1]} segment7=false", "--init", plain, data, exp)
-    assert message == f"--init {plain}: its --model-args have segment7=true, here it is segment7=false; both must be alike"
+    assert message == f"--init {plain}: its --model-args have segment7=true, here it is segment7=false; both must be alike: pass --model-args segment7=true"
     message = f"--init {exp}: is what is trained here; train into another folder"
     assert failure(train_here, *SHORT, "--init", exp, data, exp) == message
     assert failure(train_here, *SHORT, "--init", tmp_path, data, exp) == f"{tmp_path}: no experiment (model.json is missing); train one with steps/train.py"
@@ -838,7 +854,8 @@ def test_a_bad_batch_leaves_no_trace_and_is_kept_and_told(words, data, tmp_path,
 
         context.setattr(rehearse, "rehearse", first)
         train_here(*options, data, tmp_path / "spoilt")
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch ")]
+    said = capsys.readouterr()
+    told = [line for line in said.err.splitlines() if line.startswith("epoch ")]
     with monkeypatch.context() as context:
         context.setattr(Update, "__call__", skipping)
         train_here(*options, data, tmp_path / "without")
@@ -851,6 +868,9 @@ def test_a_bad_batch_leaves_no_trace_and_is_kept_and_told(words, data, tmp_path,
     assert told[0].startswith("epoch 1, step 1: loss or gradient not finite, step skipped; it held t")
     assert told[0].endswith(f"; kept in {kept[0]}")
     assert len(told) == 2
+    last = said.out.splitlines()[-1]
+    assert " done, " in last and last.endswith(f"; 2 of 6 steps were skipped, see {tmp_path}/spoilt/bad; lower --lr if they were many")
+    assert "skipped" not in capsys.readouterr().out
 
 
 def test_parts_of_a_batch_that_would_be_one_crop_are_refused(data, tmp_path):

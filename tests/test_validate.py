@@ -238,7 +238,8 @@ def wait_for(process, is_true):
 def test_a_watcher_may_begin_before_the_training_be_killed_and_go_on(done, data, tmp_path):
     exp, out = tmp_path / "x", tmp_path / "x/validate_dev"
     process = watcher(exp, data)
-    assert process.stderr.readline() == f"validate: waiting for {exp / 'model.json'}, which steps/train.py writes as it begins\n"
+    waiting = f"validate: waiting for {exp / 'model.json'}, which steps/train.py writes as it begins; Ctrl-C if that is mistyped\n"
+    assert process.stderr.readline() == waiting
     begin_training(exp, data)
     assert process.stderr.readline() == f"validate: waiting for epochs of {exp}; stopped and started again, it goes on\n"
     write_epoch(exp, 1)
@@ -267,6 +268,15 @@ def test_a_watcher_may_begin_before_the_training_be_killed_and_go_on(done, data,
     in_peace = files_in(done[0] / "validate_dev")
     assert {name: files_in(out)[name] for name in ("valid.tsv", "best")} == {name: in_peace[name] for name in ("valid.tsv", "best")}
     assert not [path for path in out.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_a_watcher_does_not_wait_where_no_training_can_begin(data, tmp_path, program):
+    exp = tmp_path / "epx/x"
+    message = f"{exp}: no such experiment, and no folder {exp.parent} in which it could be begun; if the name is right, make that folder"
+    assert_refused(program(STEP, "--watch", "true", exp, data), message)
+    (tmp_path / "x.model").write_text("x")
+    message = f"{tmp_path}/x.model: a file; where it is a packaged extractor, name the experiment directory that it was made of"
+    assert_refused(program(STEP, "--watch", "true", tmp_path / "x.model", data), message)
 
 
 def test_a_training_begun_anew_under_the_eyes_of_a_watcher_stops_it(lent, data):

@@ -317,6 +317,12 @@ def test_frames_that_are_not_those_of_the_features_are_refused(featured):
     succeed("validate_data_dir", "--feats", "true", featured)
 
 
+def test_decisions_that_are_not_as_many_as_the_frames_are_refused(featured):
+    write_vad(featured, {utt: np.ones(4 if utt == "b-1" else 3, np.float32) for utt in ("a-1", "a-2", "b-1", "b-2")})
+    message = "D/vad.scp: 'b-1' has 4 decisions but 3 frames (1 such); run steps/compute_vad.py --overwrite true D"
+    assert troubles(featured, "--feats", "true") == [message]
+
+
 def test_features_that_are_cut_off_are_refused(featured):
     archive = featured / "feats.ark"
     archive.write_bytes(archive.read_bytes()[:-8])
@@ -468,7 +474,8 @@ def test_the_report_of_a_broken_directory_holds_its_troubles(data, tmp_path):
 
 
 def test_a_directory_that_is_not_there_is_refused(tmp_path):
-    assert refuse("validate_data_dir", tmp_path / "none") == f"{tmp_path}/none: no such data directory"
+    message = "no such data directory; it is made by stage 1 of a recipe, or with local/make_X.py"
+    assert refuse("validate_data_dir", tmp_path / "none") == f"{tmp_path}/none: {message}"
 
 
 @pytest.mark.parametrize("words", [[], ["x", "y"], ["--none", "1", "x"], ["--wav", "no", "x"], ["x", "--feats"]])

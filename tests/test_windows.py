@@ -287,7 +287,7 @@ def test_a_period_said_twice_ends_with_status_2(raw_exp, recorded, tmp_path, pro
 @pytest.mark.parametrize(
     ("spoil", "recording", "message"),
     [
-        (lambda npy: None, "z", "{npy}: has no windows of 'z'; extract them with steps/extract_windows.py"),
+        (lambda npy: None, "z", "{npy}: has no windows of 'z', only of a, b, c; extract them with steps/extract_windows.py"),
         (lambda npy: None, "../a", "'../a' cannot be the name of a file in {npy}; give the recording another id"),
         (lambda npy: (npy / "a.npy").unlink(), "a", "{npy}/a.npy: no such file; extract the windows of 'a' with steps/extract_windows.py"),
         (

@@ -4,7 +4,7 @@
 Reads   <eer.json>…                                     files of steps/eer.py, all on the same trial list
         <exp>/{final,epoch-NNN.safetensors}             of experiments in whose folders they lie, <exp>/<set>/eer.json: how many parameters they have
 e.g.    utils/collect_results.py egs/an4/v1/exp/xvector_seed*/test/eer.json
-        utils/collect_results.py egs/an4/v1/exp/*/test/eer.json
+        utils/collect_results.py --brief true egs/an4/v1/exp/*/test/eer.json
 
 A system is an experiment without the _seedN at the end of its name, and a file name (eer.json, eer_plda.json).
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.experiment import Experiment
 from pytorch.files import read_json
-from pytorch.program import Fail, Parser, run
+from pytorch.program import Fail, Parser, boolean, run
 
 COSTS = (("min", "0.01"), ("min", "0.05"), ("min", "0.001"), ("act", "0.05"))
 NEEDED = {"eer", "min_dcf", "act_dcf", "min_cllr", "cllr", "trials_sha256"}
@@ -27,6 +27,7 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 def main():
     parser = Parser(__doc__)
     parser.add_argument("json", type=Path, nargs="+", help="eer.json of an experiment")
+    parser.add_argument("--brief", type=boolean, default=False, help="only figures, in aligned columns, to be read where they are printed")
     args = parser.parse_args()
     results = {path: read_json(path) for path in args.json}
     for path, result in results.items():
@@ -34,26 +35,31 @@ def main():
             raise Fail(f"{path}: not what steps/eer.py writes, or an older one of it wrote; measure the scores anew")
         if result["trials_sha256"] != results[args.json[0]]["trials_sha256"]:
             raise Fail(f"{path}: scored on another trial list than {args.json[0]}; their figures cannot stand in one table")
-    costs = " | ".join(f"{kind}DCF({prior})" for kind, prior in COSTS)
-    print(f"| system | parameters | seed | EER % | 95 % | {costs} | minCllr | Cllr | target | nontarget | trials sha256 | commit |")
-    print("|---" * (7 + len(COSTS) + 4) + "|")
-    systems = {}
+    costs = [f"{kind}DCF({prior})" for kind, prior in COSTS]
+    head = ["system", "parameters", "seed", "EER %", "95 %", *costs, "minCllr", "Cllr", "target", "nontarget", "trials sha256", "commit"]
+    rows, systems = [], {}
     for path in results:
         systems.setdefault((re.sub(r"_seed\d+$", "", path.absolute().parent.parent.name), path.stem), []).append(path)
     for (system, kind), paths in systems.items():
         for path in paths:
-            print(row(path, results[path]))
+            rows.append(row(path, results[path]))
         if len(paths) > 1 and None not in [results[path]["seed"] for path in paths]:
             means = [sum(values) / len(paths) for values in zip(*(figures(results[path]) for path in paths), strict=True)]
-            print(f"| {system} {kind}, mean of {len(paths)} | | | {' | '.join(told(means, '-'))} | | | | |")
+            rows.append([f"{system} {kind}, mean of {len(paths)}", "", "", *told(means, "-"), "", "", "", ""])
+    if args.brief:
+        head, *rows = ([cells[0], *cells[3:-4]] for cells in (head, *rows))
+    widths = [max(map(len, column)) if args.brief else 0 for column in zip(head, *rows, strict=True)]
+    for cells in (head, ["-" * max(3, width) for width in widths], *rows):
+        print(f"| {' | '.join(map(str.ljust, cells, widths))} |")
 
 
 def row(path, result):
+    """-> the cells of one file"""
     exp = path.absolute().parent.parent
     seed = "-" if result["seed"] is None else str(result["seed"])
     interval = " to ".join(f"{100 * end:.2f}" for end in result["intervals"]["eer"]) if "intervals" in result else "-"
     facts = [str(result["targets"]), str(result["nontargets"]), result["trials_sha256"][:12], result["commit"]]
-    return f"| {' | '.join([f'{exp.name} {path.stem}', size_of(exp), seed, *told(figures(result), interval), *facts])} |"
+    return [f"{exp.name} {path.stem}", size_of(exp), seed, *told(figures(result), interval), *facts]
 
 
 def size_of(exp):

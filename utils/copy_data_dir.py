@@ -8,6 +8,7 @@ Reads   <data>/{utt2spk,…}
 Writes  <out>                  a whole data directory; feats.scp and vad.scp name the archives where they are
 e.g.    utils/copy_data_dir.py --spk-suffix=-noise --utt-suffix=-noise data/train data/train_noise
         utils/copy_data_dir.py --spk-as-prefix true data/mine data/train     # utterance 001 of anna becomes anna-001
+        utils/copy_data_dir.py --feats false data/train data/train_fbank     # for features of another kind
 """
 
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir
-from pytorch.data.edit import NewDataDir, Part, write_parts
+from pytorch.data.edit import OF_FEATURES, NewDataDir, Part, write_parts
 from pytorch.data.rules import speaker_disorder
 from pytorch.marker import options_of
 from pytorch.program import Fail, Parser, boolean, run
@@ -30,6 +31,7 @@ def main():
     parser.add_argument("--spk-prefix", default="", help="goes before speaker ids")
     parser.add_argument("--spk-suffix", default="", help="goes after speaker ids")
     parser.add_argument("--spk-as-prefix", type=boolean, default=False, help="utterance ids become <spk>-<utt>, where they do not begin so")
+    parser.add_argument("--feats", type=boolean, default=True, help="take features, decisions and frame counts along; false: to make others in the copy")
     parser.add_argument("--overwrite", type=boolean, default=False, help="replace a data directory that is there")
     args = parser.parse_args()
     for name in ("utt_prefix", "utt_suffix", "spk_prefix", "spk_suffix"):
@@ -37,14 +39,15 @@ def main():
             parser.error(f"argument --{name.replace('_', '-')}: no blanks can stand in an id")
 
     data = DataDir(args.data)
-    new = NewDataDir(args.out, "copy_data_dir", options_of(args, without=("data", "out")), [data], args.overwrite)
+    options = options_of(args, without=("data", "out", *(["feats"] if args.feats else [])))
+    new = NewDataDir(args.out, "copy_data_dir", options, [data], args.overwrite)
     if new.is_done():
         print(f"copy_data_dir: {args.out} is there")
         return
     part = Part(data, utt_id=utt_id(data, args), spk_id=lambda spk: f"{args.spk_prefix}{spk}{args.spk_suffix}")
     check_order(data, part, args.spk_as_prefix)
     with new as folder:
-        notes = write_parts(folder, [part])
+        notes = write_parts(folder, [part], leave_out=set() if args.feats else OF_FEATURES)
     for note in notes:
         print(f"copy_data_dir: {note}")
     print(f"copy_data_dir: {args.out}: {len(data.utt2spk)} utterances of {len(data.spk2utt)} speakers")

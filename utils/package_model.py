@@ -4,7 +4,7 @@
 Reads   <exp>    experiment directory: network, what it is given, the weights of one epoch (not those of its loss)
         --backend, --calibration, --threshold: what decisions are made with
 Writes  <out>    safetensors with JSON in its metadata and a checksum; nothing in it is code
-e.g.    utils/package_model.py --backend exp/x/backend --calibration exp/x/calibration.json exp/x x.safetensors
+e.g.    utils/package_model.py --epoch final --backend exp/x/backend --calibration exp/x/calibration_plda.json exp/x x.safetensors
 """
 
 import sys
@@ -50,8 +50,9 @@ def main():
         "identity": identity(experiment, epoch),
         "layer": extractor.layer,
         "vad": extractor.vad,
-        "backend": {"length_norm": backend.length_norm} if backend else None,
+        "backend": {"length_norm": backend.length_norm, "digests": backend.digests, "network": backend.network} if backend else None,
         "scoring": extractor.scoring,
+        "kind": extractor.kind,
         "calibration": asdict(extractor.calibration) if extractor.calibration else None,
         "threshold": args.threshold,
         "commit": commit(),

@@ -61,7 +61,7 @@ def asked_for(args):
     """-> name, feat_dim, arguments of the network"""
     if args.model in MODELS:
         return args.model, args.feat_dim, parse_model_args(args.model_args)
-    if not (Path(args.model) / "model.json").is_file():
+    if not (Path(args.model) / "model.json").is_file() and not Path(args.model).is_file():
         raise Fail(f"{args.model}: no network, and no experiment; the networks are {', '.join(MODELS)}")
     if args.model_args:
         raise Fail(f"--model-args: {args.model} has its own")

@@ -27,7 +27,7 @@ MOST_SHOWN = 20  # recordings in trouble, by line
 def main():
     parser = Parser(__doc__)
     parser.add_argument("data", type=Path, help="data directory")
-    parser.add_argument("--feats", type=boolean, default=False, help="feats.scp must be there, with its settings, its archives whole and of utt2num_frames")
+    parser.add_argument("--feats", type=boolean, default=False, help="feats.scp must be there, with settings, whole, as long as utt2num_frames and vad.scp")
     parser.add_argument("--wav", type=boolean, default=True, help="wav.scp must be there")
     parser.add_argument("--text", type=boolean, default=False, help="text must be there")
     parser.add_argument("--non-print", type=boolean, default=False, help="text may hold characters that cannot be printed")
@@ -88,6 +88,8 @@ class Check:
             self._try(self.settings, name)
         if self.args.feats and self.args.check_files and "feats.scp" in self.tables:
             self._try(self.frames)
+            if "vad.scp" in self.tables:
+                self._try(self.decisions)
         self._try(self.frame_shift)
         if len(self.data.spk2utt) == 1:
             self.warnings.append(f"{self.data.path} has one speaker only")
@@ -170,6 +172,16 @@ class Check:
             first = f"'{wrong[0]}' has {table[wrong[0]]} frames there, but {found[wrong[0]]} by feats.scp ({len(wrong)} such)"
             remedy = f"make it anew with utils/get_utt2num_frames.py --overwrite true {self.data.path}"
             raise Fail(f"{self.data / 'utt2num_frames'}: {first}; {remedy}")
+
+    def decisions(self):
+        """A vector of vad.scp has a decision for each frame."""
+        from pytorch.data.ark import ArkReader
+
+        feats, vad = ArkReader(self.data / "feats.scp"), ArkReader(self.data / "vad.scp")
+        frames, found = ({utt: reader.shape(utt)[0] for utt in reader} for reader in (feats, vad))
+        if wrong := [utt for utt in found if found[utt] != frames[utt]]:
+            first = f"'{wrong[0]}' has {found[wrong[0]]} decisions but {frames[wrong[0]]} frames ({len(wrong)} such)"
+            raise Fail(f"{vad.scp}: {first}; run steps/compute_vad.py --overwrite true {self.data.path}")
 
     def settings(self, name):
         """feats.json and vad.json: what steps need to know of features. Kaldi's own directories have none."""

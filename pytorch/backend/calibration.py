@@ -33,6 +33,11 @@ class Calibration:
         """columns: (N, C) -> (N,) float64"""
         return np.asarray(columns, dtype=np.float64) @ np.array(self.weights) + self.offset
 
+    def kind(self, system):
+        """Of the scores of a system that it was trained on, see score_kind() in pytorch/origin.py; None where nothing is known."""
+        kinds = self.facts.get("kinds")
+        return kinds.get(system) if isinstance(kinds, dict) else None
+
     def save(self, path):
         write_json(path, asdict(self))
 
@@ -44,6 +49,7 @@ class Calibration:
             numbers = [*calibration.weights, calibration.offset, calibration.p_target]
             names = [*calibration.systems, *calibration.quality]
             whole = all(isinstance(x, int | float) and abs(x) < float("inf") for x in numbers) and all(isinstance(name, str) for name in names)
+            whole = whole and isinstance(calibration.facts, dict)
         except TypeError:
             whole = False
         if not whole or not calibration.systems or len(calibration.weights) != len(calibration.systems) + 2 * len(calibration.quality):

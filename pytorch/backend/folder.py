@@ -17,6 +17,7 @@ from pytorch.backend.cosine import check_lengths, lengths
 from pytorch.backend.plda_file import numbers_text, plda_text, read_plda
 from pytorch.data.ark import ArkReader, read_matrix, read_object
 from pytorch.files import need_file, read_json, sha256, whole_file, write_json
+from pytorch.origin import network_of
 from pytorch.program import Fail
 
 FILES = ("mean.vec", "transform.mat", "plda")
@@ -24,10 +25,14 @@ ROWS = 16384  # vectors in double precision at a time
 
 
 class Backend:
-    """mean: (D,) or None; transform: (dim, D) or (dim, D + 1) or None; length_norm: whether vectors get the length sqrt(dim); plda: Plda or None"""
+    """mean: (D,) or None; transform: (dim, D) or (dim, D + 1) or None; length_norm: whether vectors get the length sqrt(dim); plda: Plda or None
 
-    def __init__(self, mean=None, transform=None, length_norm=False, plda=None, folder=Path()):
+    digests: {file: its hash} of what it was read from; network: what is known of the one it was trained on, see network_of() in pytorch/origin.py
+    """
+
+    def __init__(self, mean=None, transform=None, length_norm=False, plda=None, folder=Path(), digests=None, network=None):
         self.mean, self.transform, self.length_norm, self.plda, self.folder = mean, transform, length_norm, plda, Path(folder)
+        self.digests, self.network = digests or {}, network or {}
         self.mean_path = self.folder / "mean.vec"
 
     @classmethod
@@ -40,7 +45,8 @@ class Backend:
             transform = np.asarray(read_object(folder / "transform.mat"), dtype=np.float64)
             if transform.ndim != 2 or not transform.size or not np.isfinite(transform).all():
                 raise Fail(f"{folder}/transform.mat: one finite matrix was expected; train it anew")
-        return cls(mean, transform, length_norm, read_plda(folder / "plda") if "plda" in names else None, folder)
+        digests = {name: sha256(folder / name) for name in names}
+        return cls(mean, transform, length_norm, read_plda(folder / "plda") if "plda" in names else None, folder, digests, network_of(folder))
 
     def save(self, folder, facts):
         """Write the folder. backend.json comes first: until all is there as it says, the folder is refused. -> the files"""

@@ -33,7 +33,6 @@ MOST_OF_MEMORY = 0.8
 FIGURES = {"spearman": (spearman, 1), "mae": (mae, -1), "uar": (uar, 1), "macro_f1": (macro_f1, 1)}  # how well a predictor does; 1: more is better
 FIGURES_OF = {"numbers": ("spearman", "mae"), "classes": ("uar", "macro_f1")}
 WEIGHTS = "predictor.safetensors"
-NETWORK = ("weights_sha256", "layer", "features")  # of xvector.json: what two sets of embeddings of one network have alike
 
 
 @dataclass(frozen=True)
@@ -194,20 +193,6 @@ class Predictor:
 def need_predictor(folder):
     """-> the file that says what the predictor of a folder is"""
     return need_file(Path(folder) / "predictor.json", "make it with steps/train_predictor.py")
-
-
-def network_of(scp):
-    """What xvector.json beside embeddings says of the network they come from; {} where there is none."""
-    path = Path(scp).with_suffix(".json")
-    facts = read_json(path) if path.exists() else {}
-    return {name: facts[name] for name in NETWORK if name in facts} if isinstance(facts, dict) else {}
-
-
-def check_network(scp, network, where):
-    """Fail where the embeddings `scp` come from another network than those of `where`, as far as both are known."""
-    own = network_of(scp)
-    if odd := [name for name in own if name in network and own[name] != network[name]]:
-        raise Fail(f"{scp}: of another network than {where} ({odd[0]} of xvector.json differs); extract both with one")
 
 
 def fits(design, vectors, targets, classes, costs, gammas):

@@ -209,7 +209,7 @@ def check_rate(audio, rate, resample):
     if audio.rate == rate:
         return
     if not resample:
-        raise Fail(f"{audio.name}: {audio.rate} Hz, {rate:g} Hz expected; convert it with --resample true, or set --sample-frequency")
+        raise Fail(f"{audio.name}: {audio.rate} Hz, {rate:g} Hz expected; convert it with --resample true, or set --sample-frequency where a program has it")
     common = math.gcd(audio.rate, int(rate))
     if rate != int(rate) or (audio.rate // common + 200) * (rate // common) > _MOST_TAPS:
         raise Fail(f"{audio.name}: {audio.rate} Hz cannot be converted to {rate:g} Hz here, their ratio takes too long a filter; convert it with sox first")

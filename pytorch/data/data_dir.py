@@ -112,7 +112,7 @@ class DataDir:
     def __init__(self, path):
         self.path = Path(path)
         if not self.path.is_dir():
-            raise Fail(f"{self.path}: no such data directory")
+            raise Fail(f"{self.path}: no such data directory; it is made by stage 1 of a recipe, or with local/make_X.py")
 
     def __truediv__(self, name):
         return self.path / name
@@ -165,7 +165,8 @@ class DataDir:
             "feats.json": f"it holds the settings of the features: for those made elsewhere, say them with utils/adopt_feats.py {self.path}",
         }
         if voiced:
-            remedies["vad.scp"] = remedies["vad.json"] = f"voiced frames are asked for; make it with steps/compute_vad.py {self.path}"
+            remedy = f"only voiced frames are read unless --voiced false; for those make it with steps/compute_vad.py {self.path}"
+            remedies["vad.scp"] = remedies["vad.json"] = remedy
         tables = {name: need_file(self.path / name, remedy) for name, remedy in remedies.items()}
         hashes = ["feats.sha256"] + (["vad.sha256"] if voiced else [])  # of the archives' values; Kaldi's own have none
         for name in hashes:

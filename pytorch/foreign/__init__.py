@@ -193,9 +193,17 @@ def _read(path, classes):
         named = re.search(r"GLOBAL (\S+) (?:was not an allowed global|whose module)", str(error))
         if named:
             raise Fail(f"{path}: holds {named[1]}, more than weights: it is not read, for reading it could run code") from None
-        raise Fail(
-            f"{path}: no checkpoint of torch, cut off, or with more than weights in it ({' '.join(str(error).split())[:80] or type(error).__name__})"
-        ) from None
+        if _is_safetensors(path):
+            wanted = "a checkpoint of torch (.pt, .ckpt) is expected; an experiment of this project needs no import"
+            raise Fail(f"{path}: is a safetensors file; {wanted}") from None
+        raise Fail(f"{path}: no checkpoint of torch, cut off, or with more than weights in it") from None
+
+
+def _is_safetensors(path):
+    """Whether it begins as one: the size of a header, and the JSON that this is."""
+    with open(path, "rb") as file:
+        head, size = file.read(9), file.seek(0, 2)
+    return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
 
 
 class Ignored:

@@ -130,11 +130,13 @@ def initialise(network, settings, exp, which):
     other = Experiment(exp)
     for name in ("model", "feat_dim", "features", "cmn"):
         if other.settings[name] != settings[name]:
-            raise Fail(f"--init {exp}: its {name} is {other.settings[name]}, here it is {settings[name]}; both must be alike")
+            remedy = f": pass --{name} {other.settings[name]}" if name in ("model", "cmn") else ""
+            raise Fail(f"--init {exp}: its {name} is {other.settings[name]}, here it is {settings[name]}; both must be alike{remedy}")
     theirs, own = (typed("--model-args", side["model"], network_class(side["model"]), side["args"]) for side in (other.settings, settings))
     for name, value in own.items():
         if theirs[name] != value:
-            raise Fail(f"--init {exp}: its --model-args have {shown(name, theirs[name])}, here it is {shown(name, value)}; both must be alike")
+            other_side, remedy = shown(name, theirs[name]), f"pass --model-args {shown(name, theirs[name])}"
+            raise Fail(f"--init {exp}: its --model-args have {other_side}, here it is {shown(name, value)}; both must be alike: {remedy}")
     epoch = other.epoch(which)
     network.model.load_state_dict(other.load(epoch, torch.device("cpu")).state_dict())
     said = "the loss begins anew"

@@ -13,7 +13,7 @@ num_speakers=80        # speakers to synthesise
 nj=2                   # parallel jobs of features and extraction
 seed=1                 # of the network and its batches
 epochs=20              # of the training
-weights=final          # weights to extract with: final, best (by validation) or a number
+weights=final          # weights to extract with: final, a number, or best, which among few validation speakers is chance
 device=auto            # auto, cpu or cuda
 overwrite=false        # do steps anew whose options or inputs have changed
 . "$here/../../../utils/parse_options.sh"
@@ -58,9 +58,10 @@ if stage 5 "score the trials"; then
     "$steps/score_cosine.py" --overwrite "$overwrite" --mean "$system/train/xvector.scp" "$data/test/trials" "$system/test/xvector.scp" "$system/test/scores"
     for variant in _raw ""; do
       echo "$(basename "$system"), training mean ${variant:+not }subtracted:"
-      "$steps/eer.py" --data "$data/test" "$data/test/trials" "$system/test/scores$variant" "$system/test/eer$variant.json"
+      "$steps/eer.py" --brief true --data "$data/test" "$data/test/trials" "$system/test/scores$variant" "$system/test/eer$variant.json"
     done
   done
+  "$utils/collect_results.py" --brief true {"$baseline","$dir"}/test/eer{_raw,}.json
 fi
 
 if stage 6 "report"; then

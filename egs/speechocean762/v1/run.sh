@@ -15,7 +15,7 @@ nj=2                   # parallel jobs of features and extraction
 network=xvector        # what is trained: NETWORK of a conf/train_NETWORK.conf
 seed=1                 # of its weights and its batches
 epochs=                # of the training; without it those of the conf
-weights=final          # weights to extract with: final, best (by validation) or a number
+weights=final          # weights to extract with: final, a number, or best, which among few validation speakers is chance
 lda_dim=51             # dimensions of the back-end; fewer than training speakers
 top_n=100              # training utterances that count in adaptive S-norm
 device=auto            # auto, cpu or cuda
@@ -66,6 +66,7 @@ if stage 4 "extract embeddings"; then
 fi
 
 if stage 5 "score the trials"; then
+  "$steps/train_backend.py" --overwrite "$overwrite" --lda-dim "$lda_dim" "$data/train" "$dir/train/xvector.scp" "$dir/backend"
   for system in "$baseline" "$dir"; do
     "$steps/score_cosine.py" --overwrite "$overwrite" "$data/test/trials" "$system/test/xvector.scp" "$system/test/scores_raw"
     for set in valid test; do
@@ -73,11 +74,10 @@ if stage 5 "score the trials"; then
     done
     for variant in _raw ""; do
       echo "$(basename "$system"), training mean ${variant:+not }subtracted:"
-      "$steps/eer.py" --data "$data/test" "$data/test/trials" "$system/test/scores$variant" "$system/test/eer$variant.json"
+      "$steps/eer.py" --brief true --data "$data/test" "$data/test/trials" "$system/test/scores$variant" "$system/test/eer$variant.json"
     done
   done
 
-  "$steps/train_backend.py" --overwrite "$overwrite" --lda-dim "$lda_dim" "$data/train" "$dir/train/xvector.scp" "$dir/backend"
   for set in valid test; do
     "$steps/score_plda.py" --overwrite "$overwrite" "$dir/backend" "$data/$set/trials" "$dir/$set/xvector.scp" "$dir/$set/scores_plda"
     for kind in "" _plda; do
@@ -92,8 +92,9 @@ if stage 5 "score the trials"; then
   done
   for kind in cal asnorm asnorm_cal plda plda_cal plda_asnorm plda_asnorm_cal; do
     echo "$(basename "$dir"), $kind:"
-    "$steps/eer.py" --data "$data/test" "$data/test/trials" "$dir/test/scores_$kind" "$dir/test/eer_$kind.json"
+    "$steps/eer.py" --brief true --data "$data/test" "$data/test/trials" "$dir/test/scores_$kind" "$dir/test/eer_$kind.json"
   done
+  "$utils/collect_results.py" --brief true "$baseline"/test/eer{_raw,}.json "$dir"/test/eer{_raw,{,_asnorm,_plda,_plda_asnorm}{,_cal}}.json
 fi
 
 if stage 6 "report"; then
