@@ -18,9 +18,16 @@ def add_extractor_options(parser):
     parser.add_argument("--layer", help="a layer of the network (utils/show_model.py names them), or classes: the cosines or logits of its loss")
 
 
+def add_batch_option(parser):
+    frames = "frames, of 10 ms, in a batch; lower it when memory runs out (default: 20000 on a card, 500 on a CPU)"
+    parser.add_argument("--batch-frames", type=positive_int, help=frames)
+
+
 def add_extraction_options(parser):
-    parser.add_argument("--batch-frames", type=positive_int, default=20000, help="frames, of 10 ms, in a batch; lower it when memory runs out")
+    add_batch_option(parser)
     add_audio_options(parser)
+    precision = "fp32, or bf16: faster where the hardware multiplies it, and embeddings a little different"
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help=precision)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--num-threads", type=positive_int, default=1, help="threads of each job on a CPU")
     parser.add_argument("--overwrite", type=boolean, default=False, help="extract anew where other embeddings are there")
@@ -32,7 +39,7 @@ def add_recording_options(parser):
     add_extractor_options(parser)
     parser.add_argument("--vad", type=Path, metavar="FILE", help="vad.json: find voiced frames so, not as in training")
     add_audio_options(parser)
-    parser.add_argument("--batch-frames", type=positive_int, default=20000, help="frames, of 10 ms, in a batch; lower it when memory runs out")
+    add_batch_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--num-threads", type=positive_int, default=1, help="threads on a CPU")
 
@@ -114,7 +121,9 @@ class Extraction:
         for old in (args.out / "log").glob(f"{self.name}*.failed"):
             old.unlink()
         if self.layer:
-            self.load("cpu")
+            import torch
+
+            self.load(torch.device("cpu"))
         if given.recordings is None:
             return
         if self.experiment.settings["features"].get("input") != "wave" and not self.data.has("feats.scp"):
@@ -125,13 +134,19 @@ class Extraction:
     def load(self, device):
         from pytorch.extraction import Embedder
 
-        return Embedder.load(self.experiment, self.epoch, device, self.layer)
+        return Embedder.load(self.experiment, self.epoch, device, self.layer, self.args.precision)
+
+    def options(self):
+        """What the marker compares of what all such programs have."""
+        options = {"batch_frames": self.args.batch_frames, "layer": self.layer, **self.given.options}
+        return options | ({"precision": self.args.precision} if self.args.precision != "fp32" else {})
 
     def facts(self):
         """What xvector.json says; the number of a class is that of its column."""
         facts = {"experiment": str(self.args.exp), "seed": seed_of(self.experiment), "epoch": self.epoch, "weights_sha256": self.identity["weights"]}
         facts |= {"features": self.experiment.settings["features"], "data": str(self.args.data), "inputs": self.given.inputs}
         facts |= {"layer": self.layer} if self.layer else {}
+        facts |= {"precision": self.args.precision} if self.args.precision != "fp32" else {}
         return facts | ({"classes": self.experiment.settings["classes"]} if self.layer == "classes" else {})
 
     def batches(self):
@@ -139,11 +154,12 @@ class Extraction:
         import torch
 
         from pytorch.device import choose_device
-        from pytorch.extraction import plan_source
+        from pytorch.extraction import frames_at_once, plan_source
 
         args = self.args
         torch.set_num_threads(args.num_threads)
         self.device = choose_device(args.device)
+        args.batch_frames = frames_at_once(args.batch_frames, self.device)
         self.model = self.load(self.device)
         self.source, self.front = self.open()
         self.chunks = self.choose_chunks()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pytorch.device import autocast, channels_last
 from pytorch.models import check_layer
 from pytorch.program import Fail
 
@@ -15,30 +16,34 @@ CLASSES = "classes"  # in place of a layer: what the loss says of each class
 class Embedder:
     """What embeddings come from: a layer of a network, or what its loss says of each class (cosines without margin and scale, or logits).
 
-    layer: one of the network's; None: the one it gives by itself; loss: in place of a layer; the rest as of a network, see pytorch/models/__init__.py
+    layer: one of the network's; None: the one it gives by itself; loss: in place of a layer; precision: fp32, or bf16 for products and convolutions
+    The rest as of a network, see pytorch/models/__init__.py
     """
 
-    def __init__(self, model, layer=None, loss=None):
-        self.model, self.layer, self.loss = model, layer, loss
+    def __init__(self, model, layer=None, loss=None, precision="fp32"):
+        self.model, self.layer, self.loss, self.precision = model, layer, loss, precision
         self.min_frames, self.masks_padding = model.min_frames, model.masks_padding
 
     @classmethod
-    def load(cls, experiment, epoch, device, layer=None):
-        """experiment: an Experiment; layer: of the network, None, or CLASSES"""
+    def load(cls, experiment, epoch, device, layer=None, precision="fp32"):
+        """experiment: an Experiment; device: a torch.device; layer: of the network, None, or CLASSES"""
         if layer != CLASSES:
             model = experiment.load(epoch, device)
             check_layer(model, layer)
-            return cls(model, layer)
+            if precision == "bf16" and channels_last(model, device, "auto"):
+                model.to(memory_format=torch.channels_last)
+            return cls(model, layer, precision=precision)
         network = experiment.load_network(epoch, device)
         if not experiment.settings["classes"] or not hasattr(network.loss, "_scores"):
             raise Fail(f"--layer {CLASSES}: {experiment.path} was not trained to tell classes; name a layer of its network")
-        return cls(network.model, loss=network.loss)
+        return cls(network.model, loss=network.loss, precision=precision)
 
     def embed(self, x, lengths=None):
         """x, lengths: as of a network -> (B, dim)"""
-        if self.loss is not None:
-            return self.loss.scores(self.model(x, lengths))
-        return self.model.embed(x, lengths) if self.layer is None else self.model.embed(x, lengths, self.layer)
+        with autocast(x.device, self.precision):
+            if self.loss is not None:
+                return self.loss.scores(self.model(x, lengths))
+            return self.model.embed(x, lengths) if self.layer is None else self.model.embed(x, lengths, self.layer)
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,11 @@ class Chunks:
         missing = max(0, self.least - len(piece))
         before = missing // 2
         return torch.cat([piece[:1].expand(before, -1), piece, piece[-1:].expand(missing - before, -1)]) if missing else piece
+
+
+def frames_at_once(asked, device):
+    """Frames of a batch: `asked`, or where that is None as many as fill a card, or as few as the caches of a CPU hold."""
+    return asked or (20000 if device.type == "cuda" else 500)
 
 
 def plan_batches(lengths, max_frames, masks_padding=True):

@@ -48,9 +48,8 @@ def main():
     data = DataDir(args.data)
     given = NetworkInput(experiment, data, args)
     extraction = Extraction("extract", experiment, data, given, args)
-    changes = {"layer": extraction.layer, "chunk_size": args.chunk_size, "min_chunk_size": args.min_chunk_size, "text": args.text or None}
-    options = {"batch_frames": args.batch_frames, **given.options, **changes}
-    marker = Marker(args.out / ".done/extract.json", options, {**extraction.identity, **given.inputs})
+    changes = {"chunk_size": args.chunk_size, "min_chunk_size": args.min_chunk_size, "text": args.text or None}
+    marker = Marker(args.out / ".done/extract.json", extraction.options() | changes, {**extraction.identity, **given.inputs})
     shards = Shards(args, marker, args.out, "xvector", list(data.utt2spk), writer=text_writer if args.text else None)
     if shards.is_done():
         write_matrix(args)

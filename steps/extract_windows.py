@@ -53,7 +53,7 @@ def main():
     given = NetworkInput(experiment, data, args)
     extraction = WindowExtraction("extract_windows", experiment, data, given, args)
     windows = extraction.windows()
-    options = {"batch_frames": args.batch_frames, "window": args.window, "period": args.period, "layer": extraction.layer, **given.options}
+    options = extraction.options() | {"window": args.window, "period": args.period}
     marker = Marker(args.out / ".done/extract_windows.json", options, {**extraction.identity, **given.inputs})
     shards = Shards(args, marker, args.out, "xvector", sorted(windows.utts))
     if shards.is_done():

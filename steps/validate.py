@@ -23,11 +23,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir
 from pytorch.data.recordings import add_audio_options
 from pytorch.experiment import Experiment, best_epoch
+from pytorch.extracting import add_batch_option
 from pytorch.files import read_json, sha256, whole_file, write_json
 from pytorch.marker import Marker
 from pytorch.network_input import NetworkInput
 from pytorch.program import Fail, Parser, boolean, commit, positive_float, positive_int, run
-from pytorch.training.validation import BATCH_FRAMES, MEASURES, choose_measure, find_valid_trials, measures_of, validation_targets
+from pytorch.training.validation import MEASURES, choose_measure, find_valid_trials, measures_of, validation_targets
 
 
 def parse_args():
@@ -42,7 +43,7 @@ def parse_args():
     parser.add_argument("--valid-trials", metavar="FILE", help="trials in place of <data>/trials; or CLIENTS,IMPOSTORS: two lists of `enrol test`")
     parser.add_argument("--select", choices=MEASURES, help="the figure that chooses the best epoch; without it uar, mae or eer, the first that is there")
     parser.add_argument("--out", type=Path, help="folder of the figures; <exp>/validate_<name of data> without it")
-    parser.add_argument("--batch-frames", type=positive_int, default=BATCH_FRAMES, help="frames (of 10 ms) in a batch; lower it when memory runs out")
+    add_batch_option(parser)
     add_audio_options(parser)
     parser.add_argument("--poll-sec", type=positive_float, default=5.0, help="how often to look for a new epoch")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

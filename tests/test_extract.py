@@ -523,6 +523,34 @@ def test_an_utterance_longer_than_a_batch_has_one_of_its_own():
     assert plan_batches(np.array([50, 5000, 60]), 100) == [[1], [2], [0]]
 
 
+def test_a_cpu_takes_small_batches_and_a_card_large_ones_unless_it_is_told():
+    import torch
+
+    from pytorch.extraction import frames_at_once
+
+    assert [frames_at_once(asked, torch.device(name)) for name in ("cpu", "cuda") for asked in (None, 77)] == [500, 77, 20000, 77]
+
+
+# ---- precision
+
+
+def test_in_bf16_embeddings_are_nearly_the_same_and_say_so(exp, data, extracted, tmp_path):
+    out = tmp_path / "bf16"
+    call("extract", "--batch-frames", 200, "--precision", "bf16", exp, data, out)
+    found, exact = vectors_in(out), vectors_in(extracted)
+    differences = [np.linalg.norm(found[utt] - exact[utt]) / np.linalg.norm(exact[utt]) for utt in exact]
+    assert 1e-5 < max(differences) < 0.05
+    facts = [json.loads((folder / "xvector.json").read_text()) for folder in (out, extracted)]
+    assert [one.get("precision") for one in facts] == ["bf16", None]
+
+
+def test_embeddings_of_another_precision_are_not_taken_for_those_asked_for(exp, data, tmp_path):
+    out = tmp_path / "xv"
+    call("extract", exp, data, out)
+    message = failure(call, "extract", "--precision", "bf16", exp, data, out)
+    assert "precision" in message and "--overwrite true" in message
+
+
 # ---- statistics
 
 

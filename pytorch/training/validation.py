@@ -19,7 +19,6 @@ OF_TRIALS, OF_CLASSES, OF_NUMBERS = ("eer", "min_dcf"), ("loss", "accuracy", "ma
 FIRST_CHOICE = ("uar", "mae", "eer")  # of what is measured, the one that chooses the best epoch where nothing else is asked for
 DCF_PRIOR = 0.01
 ROUNDING = 1e-6  # of the largest of single precision numbers: differences below come of the batches
-BATCH_FRAMES = 20000  # as steps/extract.py has it
 
 
 class Validation:
@@ -28,7 +27,7 @@ class Validation:
     columns: the names of the figures, valid_eer, …; select: the measure that chooses the best epoch, by MEASURES[select] the lower or the higher one
     """
 
-    def __init__(self, data, source, targets, trials, select, settings, least, batch_frames=BATCH_FRAMES):
+    def __init__(self, data, source, targets, trials, select, settings, least, batch_frames=None):
         """data: a DataDir; source: its Frames or Waves; targets: its Targets or None, see validation_targets; trials: its Trials or None, see find_valid_trials
 
         select: a measure, or None for the default: uar for classes, mae for numbers, eer for trials alone; settings: of the training's features;
@@ -72,10 +71,10 @@ class Validation:
         import numpy as np
         import torch
 
-        from pytorch.extraction import embed_utterances, plan_source
+        from pytorch.extraction import embed_utterances, frames_at_once, plan_source
 
         rank, world = _process()
-        batches = plan_source(self.source, front, self.batch_frames, model.masks_padding)
+        batches = plan_source(self.source, front, frames_at_once(self.batch_frames, device), model.masks_padding)
         place = {utt: row for row, utt in enumerate(self.source.utts)}
         found = list(embed_utterances(model, self.source, batches[rank::world], front, device))
         dim = int(_reduced(torch.tensor(len(found[0][1]) if found else 0, device=device), "MAX"))
