@@ -208,7 +208,7 @@ def test_as_a_job_it_shows_its_log_and_trains_the_same(trained, data, valid, tmp
     log = exp / "log" / "train.log"
     assert lines[0] == f"train: log in {log}"
     assert lines[1:] == [line for line in log.read_text().splitlines() if not line.startswith("#")]
-    assert [line.split(":")[0] for line in lines[1:]] == ["train", "train", "train", "epoch 1 of 3", "epoch 2 of 3", "epoch 3 of 3", "train"]
+    assert [line.split(":")[0] for line in lines[1:]] == ["train"] * 4 + ["epoch 1 of 3", "epoch 2 of 3", "epoch 3 of 3", "train"]
     assert weights_in(exp, 3) == weights_in(trained, 3)
 
 

@@ -124,6 +124,10 @@ class WavArkReader:
     def __len__(self):
         return len(self.places)
 
+    def archives(self):
+        """The paths of all archives named, each once."""
+        return sorted({place.rpartition(":")[0] for place in self.places.values()})
+
     def __getstate__(self):  # worker processes map the archives themselves
         return {**self.__dict__, "_maps": {}}
 
