@@ -73,7 +73,7 @@ def launch(num_processes, num_nodes, num_threads):
         except ChildFailedError as error:
             return _tell(error.failures, num_processes * num_nodes)
         except SignalException as stopped:
-            raise (KeyboardInterrupt if stopped.sigval == signal.SIGINT else Terminated) from None
+            raise (KeyboardInterrupt if stopped.sigval == signal.SIGINT else Terminated(stopped.sigval)) from None
         except (RendezvousError, RuntimeError) as error:
             if num_nodes == 1:
                 raise

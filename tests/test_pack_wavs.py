@@ -15,6 +15,7 @@ from sounds import NOISE, RATE, tone, wav_stream, write_m4a
 
 from pytorch.data.data_dir import REST, DataDir, read_table, write_data_dir, write_table
 from pytorch.data.recordings import Recordings
+from pytorch.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 STEP = "steps/pack_wavs.py"
@@ -263,6 +264,17 @@ def test_killed_at_any_moment_it_ends_with_the_same(program, data, tmp_path):
         packed(program, data, out)
         assert {utt: samples.tobytes() for utt, (_, samples) in in_archives(out).items()} == expected
         assert (out / "wav.sha256").read_text() == (tmp_path / "whole/wav.sha256").read_text()
+
+
+def test_killed_before_its_last_word_it_takes_what_lies_there(program, data, tmp_path):
+    out = tmp_path / "out"
+    packed(program, data, out)
+    expected = {utt: samples.tobytes() for utt, (_, samples) in in_archives(out).items()}
+    marker = out / ".done/pack_wavs.json"
+    write_json(marker, json.loads(marker.read_text()) | {"outputs": None})
+    packed(program, data, out)
+    assert {utt: samples.tobytes() for utt, (_, samples) in in_archives(out).items()} == expected
+    assert json.loads(marker.read_text())["outputs"]
 
 
 def test_a_full_disk_is_one_line(data, tmp_path):
