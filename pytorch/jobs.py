@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from pytorch.data.data_dir import REST, read_table, write_table
-from pytorch.files import read_json, whole_file, write_json
+from pytorch.files import whole_file
 from pytorch.marker import Marker, hold
 from pytorch.program import ROOT, Fail, Terminated, positive_int
 from pytorch.progress import LINE, track
@@ -61,7 +61,7 @@ def submit_alone(args, log_folder, resources=()):
     """
     log = _log(log_folder).with_suffix(".log")
     lock = hold(log.with_suffix(".lock"), _program().stem)  # the log is one submission's at a time
-    if log.exists() and not _is_found_again(log_folder, log.stem):  # of a run that was interrupted: kept
+    if log.exists() and not is_found_again(log_folder, log.stem):  # of a run that was interrupted: kept
         log.rename(log.with_name(f"{log.stem}.{1 + len(list(log.parent.glob(f'{log.stem}.*.log')))}.log"))
     print(f"{_program().stem}: log in {log}", flush=True)
     words = [sys.executable, str(_program()), "--job", "1", *_without_cmd(sys.argv[1:])]
@@ -79,7 +79,7 @@ def submit_alone(args, log_folder, resources=()):
         raise Fail(f"the job failed, see {log}; started again, it goes on from where it was saved")
 
 
-def _is_found_again(log_folder, name):
+def is_found_again(log_folder, name):
     """True where submit.py has kept how to find jobs of an earlier start: they may still write these logs, or have ended meanwhile."""
     return (Path(log_folder).resolve().parent / "q" / f"{name}.json").exists()
 
@@ -193,7 +193,7 @@ class Shards:
         self.is_worker = args.job is not None
         marker.asked["inputs"]["folder"] = str(self.folder.resolve())  # the scp names the archives by their whole path
         self._inputs = {"folder": marker.asked["inputs"]["folder"]} if source_of else marker.asked["inputs"]  # of a part
-        self.parts = self.folder / ".parts" / f"{marker.path.stem}-{_hash(marker.asked['options'], self._inputs)}"
+        self.parts = self.folder / ".parts" / f"{marker.path.stem}-{hash_of(marker.asked['options'], self._inputs)}"
 
     def is_done(self):
         """For the step as a whole: lock it, then True where nothing is to be done. A worker's own share is looked at in work()."""
@@ -242,7 +242,7 @@ class Shards:
         weight_of(item): how much work it is; group_of(item): items that one job should have together
         Returns {key: message} of the keys that failed.
         """
-        if self.args.overwrite and not self.is_worker and not _is_found_again(log_folder, self.marker.path.stem):
+        if self.args.overwrite and not self.is_worker and not is_found_again(log_folder, self.marker.path.stem):
             self._clear_parts()
         if self.args.nj and not self.is_worker:
             submit(self.args, log_folder)
@@ -250,7 +250,7 @@ class Shards:
             self._work_share(compute, deal(items() if items else self.keys, self.nj, self.job, weight_of, group_of), what)
         if self.is_worker:
             return {}
-        _check_came_back(self.folder, self.nj, self._part_marker, log_folder)
+        check_came_back(self.folder, self.nj, self._part_marker, log_folder)
         failed = self.join_tables("failed") if self.source_of else {}
         self._report(failed, Path(log_folder) / f"{self.marker.path.stem}.failed", max_fail)
         (self.folder / f"{self.name}.scp").unlink(missing_ok=True)  # what an earlier run made gives way; scp first, so that none is read half
@@ -394,92 +394,11 @@ class Shards:
             self.parts.parent.rmdir()
 
 
-class Pieces:
-    """A parallel step that computes numbers from arrays: each job those of a range of units, then all as one array, the same bytes for any number of jobs.
-
-    One process prepares the arrays, since products of matrices of other shapes are rounded otherwise, and lays them out for the jobs in
-    <folder>/.parts/<step>/<hash of what was asked>. Their pieces lie there too, each with a marker of its own, until the step is finished.
-
-    marker: of the step; log_folder: for <log_folder>/<step>.JOB.log
-    """
-
-    def __init__(self, args, marker, log_folder):
-        self.args, self.marker, self.log_folder = args, marker, log_folder
-        self.is_worker = args.job is not None
-        self.folder = marker.path.parents[1] / ".parts" / marker.path.stem / _hash(marker.asked["options"], marker.asked["inputs"])
-
-    def is_done(self, outputs):
-        """For the step as a whole: lock it, then True where nothing is to be done. Fail where outputs are there that are somebody else's."""
-        self.marker.lock()
-        done = self.marker.is_done(self.args.overwrite)
-        if not done:
-            self.marker.claim(outputs, self.args.overwrite)
-        if done or (self.args.overwrite and not _is_found_again(self.log_folder, self.marker.path.stem)):
-            self.clear()
-        return done
-
-    def values(self, arrays, number, compute):
-        """compute(arrays, 0, number), in place or by jobs.
-
-        arrays: {name: array}; number: of units; compute(arrays, start, stop) -> (…, values of these units), whose bytes do not depend on the range
-        """
-        if not self.args.nj:
-            return compute(arrays, 0, number)
-        import numpy as np
-
-        for name, array in arrays.items():
-            if not self._array(name).exists():  # else jobs of an earlier start have begun with it
-                self._save(self._array(name), array)
-        write_json(self.folder / "arrays.json", {"number": number, "names": list(arrays)})
-        self.args.nj = min(self.args.nj, number)
-        submit(self.args, self.log_folder, self.marker.path.stem)
-        _check_came_back(self.folder, self.args.nj, self._piece_marker, self.log_folder)
-        return np.concatenate([np.load(self._piece(job)) for job in range(1, self.args.nj + 1)], axis=-1)
-
-    def work(self, compute):
-        """A job's share."""
-        import numpy as np
-
-        if not (self.folder / "arrays.json").exists():
-            raise Fail(f"{self.folder}: no such folder; what the step reads has changed since it was started, or it has ended: start it again")
-        found = read_json(self.folder / "arrays.json")
-        nj = self.args.nj = min(self.args.nj, found["number"])
-        marker, path = self._piece_marker(self.args.job), self._piece(self.args.job)
-        marker.lock()
-        if marker.matches():
-            return
-        arrays = {name: np.asarray(np.load(self._array(name), mmap_mode="r")) for name in found["names"]}
-        start, stop = (found["number"] * job // nj for job in (self.args.job - 1, self.args.job))
-        self._save(path, compute(arrays, start, stop))
-        marker.finish([path])
-
-    def clear(self):
-        """Remove arrays and pieces, whatever was asked."""
-        shutil.rmtree(self.folder.parent, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            self.folder.parents[1].rmdir()
-
-    def _save(self, path, array):
-        import numpy as np
-
-        with whole_file(path, "wb") as file:
-            np.save(file, array, allow_pickle=False)
-
-    def _array(self, name):
-        return self.folder / f"{name}.npy"
-
-    def _piece(self, job):
-        return self.folder / f"piece.{job}-of-{self.args.nj}.npy"
-
-    def _piece_marker(self, job):
-        return Marker(self.folder / ".done" / f"{self.marker.path.stem}.{job}-of-{self.args.nj}.json", **self.marker.asked)
-
-
-def _hash(options, inputs):
+def hash_of(options, inputs):
     return hashlib.sha256(json.dumps([options, inputs], sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _check_came_back(folder, nj, marker_of, log_folder):
+def check_came_back(folder, nj, marker_of, log_folder):
     if lost := [str(job) for job in range(1, nj + 1) if not marker_of(job).matches()]:
         raise Fail(f"{folder}: of {nj} jobs, these did not come back: {', '.join(lost[:20])}; see {log_folder}, run again")
 

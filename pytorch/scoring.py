@@ -7,9 +7,9 @@ from pathlib import Path
 from pytorch.data.data_dir import REST, read_table
 from pytorch.data.trials import read_trials
 from pytorch.files import need_file, read_json, sha256, sha256_of_sizes, whole_file, write_json
-from pytorch.jobs import Pieces
 from pytorch.marker import Marker
 from pytorch.origin import check_network, network_of, score_kind
+from pytorch.pieces import Pieces
 from pytorch.program import Fail, commit
 
 PROGRAMS = {"score_cosine": {"trials", "xvectors"}, "score_plda": {"trials", "xvectors", "backend"}}  # with what each needs

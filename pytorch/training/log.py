@@ -1,5 +1,6 @@
 """What a training tells: lines, train.tsv, TensorBoard, the files `best` and `final`."""
 
+import time
 from pathlib import Path
 
 import torch
@@ -18,7 +19,10 @@ class Log:
         from torch.utils.tensorboard import SummaryWriter
 
         self.folder, self.measure, self.epochs = Path(folder), measure, epochs
-        self.board = SummaryWriter(self.folder / "tensorboard", purge_step=first)
+        board = self.folder / "tensorboard"
+        while list(board.glob(f"events.out.tfevents.{int(time.time())}.*")):  # TensorBoard reads files by name, that is by the second they were begun in
+            time.sleep(0.05)
+        self.board = SummaryWriter(board, purge_step=first)
 
     def line(self, progress, totals, steps, left):
         """A line while an epoch is under way. totals: of all processes"""
