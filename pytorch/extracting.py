@@ -59,9 +59,11 @@ def extractor_of(args):
             need_file(path)
     import torch
 
+    from pytorch.device import keep_memory
     from pytorch.extractor import Extractor
 
     torch.set_num_threads(args.num_threads)
+    keep_memory()
     decision = {name: vars(args).get(name) for name in ("backend", "scoring", "calibration", "threshold")}
     audio = {"channel": args.channel, "resample": args.resample}
     return Extractor(args.exp, args.epoch, args.layer, args.device, vad=args.vad, batch_frames=args.batch_frames, **audio, **decision)
@@ -153,11 +155,12 @@ class Extraction:
         """Lists of indices of utterances; of all jobs, for jobs share out whole batches and so compute the same values however many they are."""
         import torch
 
-        from pytorch.device import choose_device
+        from pytorch.device import choose_device, keep_memory
         from pytorch.extraction import frames_at_once, plan_source
 
         args = self.args
         torch.set_num_threads(args.num_threads)
+        keep_memory()
         self.device = choose_device(args.device)
         args.batch_frames = frames_at_once(args.batch_frames, self.device)
         self.model = self.load(self.device)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pytorch.device import autocast, channels_last
+from pytorch.device import autocast
 from pytorch.models import check_layer
+from pytorch.models.inference import fused
 from pytorch.program import Fail
 
 PADDING = 0.2  # of a batch, at most
@@ -25,18 +26,21 @@ class Embedder:
         self.min_frames, self.masks_padding = model.min_frames, model.masks_padding
 
     @classmethod
+    def of(cls, model, layer=None, loss=None, precision="fp32"):
+        """Of a network in evaluation mode, which is made as fast as it can be and serves for nothing else afterwards"""
+        return cls(fused(model).to(memory_format=torch.channels_last), layer, loss, precision)
+
+    @classmethod
     def load(cls, experiment, epoch, device, layer=None, precision="fp32"):
         """experiment: an Experiment; device: a torch.device; layer: of the network, None, or CLASSES"""
         if layer != CLASSES:
             model = experiment.load(epoch, device)
             check_layer(model, layer)
-            if precision == "bf16" and channels_last(model, device, "auto"):
-                model.to(memory_format=torch.channels_last)
-            return cls(model, layer, precision=precision)
+            return cls.of(model, layer, precision=precision)
         network = experiment.load_network(epoch, device)
         if not experiment.settings["classes"] or not hasattr(network.loss, "_scores"):
             raise Fail(f"--layer {CLASSES}: {experiment.path} was not trained to tell classes; name a layer of its network")
-        return cls(network.model, loss=network.loss, precision=precision)
+        return cls.of(network.model, loss=network.loss, precision=precision)
 
     def embed(self, x, lengths=None):
         """x, lengths: as of a network -> (B, dim)"""

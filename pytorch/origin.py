@@ -67,6 +67,11 @@ def score_kind(plda, digests, network, mean=None, smoothing=0.0, length_norm=Fal
     }
 
 
+def ratio_kind(calibration, where):
+    """The same of what a calibration made of scores. calibration: its hash; where: its file"""
+    return {"scoring": "ratio", "calibration": calibration, "backend": str(where)}
+
+
 def kind_differences(one, other):
     """Names of what two kinds of scores do not have alike, as far as both are known."""
     if not isinstance(one, dict) or not isinstance(other, dict):
@@ -87,6 +92,8 @@ def check_kind(where, kind, path, other):
 def words_of(kind):
     """What kind of scores these are, in words."""
     place = f" of {kind['backend']}" if kind.get("backend") else ""
+    if kind.get("scoring") == "ratio":
+        return f"log-likelihood ratios{place}"
     if kind.get("scoring") == "plda":
         words = [f"PLDA scores{place}"] + [f"smoothing {kind.get('smoothing'):g}"] * bool(kind.get("smoothing"))
     else:

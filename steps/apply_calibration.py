@@ -7,6 +7,7 @@ Reads   <json>      a calibration of steps/train_calibration.py
         <scores>.json    of what kind they are, where it is there: it must be the kind of the training's
         --quality   the measures of quality of the training, of these utterances, in files of the same names
 Writes  <llrs>      lines of `enrol-utt test-utt log-likelihood-ratio`
+        <llrs>.json that they are such, and of which calibration and scores
 e.g.    steps/apply_calibration.py --quality data/test/utt2dur exp/x/calibration.json data/test/trials exp/x/test/scores exp/x/test/scores_cal
 """
 
@@ -15,10 +16,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.calibrating import Columns, add_column_files, add_column_options
-from pytorch.files import need_file, sha256, whole_file
+from pytorch.files import need_file, sha256
 from pytorch.marker import Marker
-from pytorch.origin import check_kind
+from pytorch.origin import check_kind, ratio_kind
 from pytorch.program import Fail, Parser, run
+from pytorch.scoring import facts_path, write_scores
 
 
 def parse_args():
@@ -56,11 +58,10 @@ def main():
     given.quality = {name: given.quality[name] for name in calibration.quality}
     pairs, _, columns = given.read()
     llrs = calibration.llrs(columns)
-    marker.claim([args.llrs], args.overwrite)
-    marker.begin()
-    with whole_file(args.llrs) as file:
-        file.writelines(f"{enrol} {test} {llr:.6f}\n" for (enrol, test), llr in zip(pairs, llrs.tolist(), strict=True))
-    marker.finish([args.llrs])
+    marker.claim([args.llrs, facts_path(args.llrs)], args.overwrite)
+    files = {"calibration": str(args.json.resolve())} | {f"scores of {name}": str(path.resolve()) for name, path in given.systems.items()}
+    facts = {"program": "apply_calibration", "files": files, "inputs": inputs, "kind": ratio_kind(inputs["calibration"], args.json)}
+    write_scores(args.llrs, *zip(*pairs, strict=True), llrs, marker, facts)
     print(f"apply_calibration: {len(llrs)} trials in {args.llrs}")
 
 

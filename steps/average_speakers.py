@@ -4,6 +4,7 @@
 Reads   <data>/utt2spk   the utterances, and their speakers
         <xvector.scp>    their embeddings, others are not used
 Writes  <out>/spk_xvector.ark, spk_xvector.scp    the plain mean of each speaker
+        <out>/spk_xvector.json                    of which network, as far as <xvector.json> tells
         <out>/num_utts.ark                        lines of `speaker number`, for steps/score_plda.py --num-utts
 e.g.    steps/average_speakers.py data/enrol exp/x/enrol/xvector.scp exp/x/enrol
 """
@@ -13,8 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.data.data_dir import DataDir, write_table
-from pytorch.files import need_file, sha256
+from pytorch.files import need_file, sha256, write_json
 from pytorch.marker import Marker
+from pytorch.origin import network_of
 from pytorch.program import Parser, boolean, run
 from pytorch.scoring import fingerprints
 
@@ -40,13 +42,14 @@ def main():
 
     vectors, labels, utts, spks = read_labelled(data, args.xvectors)
     means, counts = speaker_means(vectors, labels)
-    outputs = [args.out / name for name in ("spk_xvector.ark", "spk_xvector.scp", "num_utts.ark")]
+    outputs = [args.out / name for name in ("spk_xvector.ark", "spk_xvector.scp", "num_utts.ark", "spk_xvector.json")]
     marker.claim(outputs, args.overwrite)
     marker.begin()
     with ArkWriter(*outputs[:2]) as ark:
         for spk, mean in zip(spks, means, strict=True):
             ark.write(spk, mean)
     write_table(outputs[2], dict(zip(spks, counts.tolist(), strict=True)))
+    write_json(outputs[3], {"data": str(args.data), "xvectors": str(args.xvectors), **network_of(args.xvectors)})
     marker.finish(outputs)
     print(f"average_speakers: means of {len(spks)} speakers, of {len(utts)} embeddings, in {args.out}")
 

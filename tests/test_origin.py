@@ -201,6 +201,30 @@ def test_scores_of_other_programs_are_calibrated_as_ever(home):
     assert kind_of_scores(home / "test/f") is None
 
 
+def test_what_is_calibrated_already_is_not_calibrated_again(home):
+    cal = calibrate(home, of_kind(home, "raw", "valid"))
+    raw = of_kind(home, "raw", "test")
+    call("apply_calibration", cal, home / "test/trials", raw, home / "test/llrs")
+    assert kind_of_scores(home / "test/llrs")["scoring"] == "ratio"
+    message = failure(call, "apply_calibration", cal, home / "test/trials", home / "test/llrs", home / "test/again")
+    what = "train one on such scores, or take the one that was"
+    assert message == f"{cal}: of {KINDS['raw']}, but the scores of {home}/test/llrs are log-likelihood ratios of {cal}; {what}"
+    call("apply_calibration", cal, home / "valid/trials", home / "valid/raw", home / "valid/llrs")
+    second = calibrate(home, home / "valid/llrs", "second.json")
+    call("apply_calibration", second, home / "test/trials", home / "test/llrs", home / "test/again")
+    assert failure(apply, home, second, raw).startswith(f"{second}: of log-likelihood ratios of {cal}, but the scores of {raw} are {KINDS['raw']}; ")
+    message = failure(call, "normalise_scores", "--top-n", 5, home / "test/llrs", home / "train", home / "train/xvector.scp", home / "test/n")
+    assert "only their scores can be normalised" in message
+
+
+def test_means_of_speakers_know_their_network(home):
+    call("average_speakers", home / "other", home / "other/xvector.scp", home / "means")
+    assert network_of(home / "means/spk_xvector.scp") == network_of(home / "other/xvector.scp") != {}
+    (home / "test/spk_trials").write_text("d00 c00-0 target\nd01 c00-0 nontarget\n")
+    words = ("--enrol", home / "means/spk_xvector.scp", home / "test/spk_trials", home / "test/xvector.scp", home / "test/s")
+    assert failure(call, "score_cosine", *words).startswith(f"{home}/means/spk_xvector.scp: of another network than {home}/test/xvector.scp ")
+
+
 def test_of_a_fusion_each_system_must_be_of_its_kind(home):
     raw, mean = ({name: of_kind(home, kind, name) for name in ("valid", "test")} for kind in ("raw", "mean"))
     call("train_calibration", home / "valid/trials", f"a={raw['valid']}", f"b={mean['valid']}", home / "fusion.json")

@@ -77,6 +77,8 @@ class CamPlusPlus(nn.Module):
 class FrontEnd(nn.Module):
     """Residual convolutions over filters and frames, of which the filters become an eighth."""
 
+    fused_norms = (("enter", "enter_norm"), ("leave", "leave_norm"))  # see inference.py
+
     def __init__(self, channels):
         super().__init__()
         self.enter = nn.Conv2d(1, channels, 3, 1, 1, bias=False)
@@ -94,6 +96,8 @@ class FrontEnd(nn.Module):
 
 
 class ResidualBlock(nn.Module):
+    fused_norms = (("conv1", "norm1"), ("conv2", "norm2"))  # see inference.py
+
     def __init__(self, channels, stride):
         super().__init__()
         self.conv1, self.norm1 = nn.Conv2d(channels, channels, 3, (stride, 1), 1, bias=False), nn.BatchNorm2d(channels)

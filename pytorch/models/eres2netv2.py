@@ -33,6 +33,7 @@ class ERes2NetV2(nn.Module):
 
     input, masks_padding, min_frames = "feats", True, 1
     layers, output = ("embedding",), "embedding"
+    fused_norms = (("conv1", "norm1"),)  # see inference.py
 
     def __init__(
         self, feat_dim, width=64, base_width=26, parts=2, expansion=2, embed_dim=192, pooling: PoolingName = "tstp", heads=8, std_eps=1e-7,

@@ -84,6 +84,8 @@ class GeluResNet(nn.Module):
 
 
 class Block(nn.Module):
+    fused_norms = (("conv1", "norm1"), ("conv2", "norm2"))  # see inference.py
+
     def __init__(self, inputs, outputs):
         super().__init__()
         self.conv1, self.norm1 = nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs)

@@ -27,6 +27,7 @@ DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 class ImageResNet(nn.Module):
     input, masks_padding, min_frames = "feats", True, 1
     layers, output = ("embedding",), "embedding"
+    fused_norms = (("conv1", "norm1"),)  # see inference.py
 
     def __init__(self, feat_dim, depth=18, width=64):
         super().__init__()

@@ -120,6 +120,8 @@ class Attention(nn.Module):
 
 
 class Convolution(nn.Module):
+    fused_norms = (("conv", "norm"),)  # see inference.py
+
     def __init__(self, dim, kernel):
         super().__init__()
         self.enter, self.conv = nn.Conv1d(dim, 2 * dim, 1), nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)

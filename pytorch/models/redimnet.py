@@ -199,6 +199,8 @@ class WeightedSum(nn.Module):
 class Context(nn.Module):
     """Of a frame in time: section 2.3 of the first paper, the variant of convolutions and attention."""
 
+    fused_norms = (("convs", "norms"),)  # see inference.py
+
     def __init__(self, values, dim):
         super().__init__()
         dim = max(1, dim // HEADS) * HEADS
@@ -230,6 +232,8 @@ class Context(nn.Module):
 class Basic(nn.Module):
     """group: channels of a group of the 3x3 convolutions; gate: squeeze-excitation of `gate` filters, from their means over channels and time"""
 
+    fused_norms = (("mix2", "norm2"),)  # see inference.py
+
     def __init__(self, channels, group, gate=0):
         super().__init__()
         groups = _groups(channels, group)
@@ -249,6 +253,8 @@ class Basic(nn.Module):
 
 
 class ConvNext(nn.Module):
+    fused_norms = (("conv", "norm"),)  # see inference.py
+
     def __init__(self, channels, group):
         super().__init__()
         self.conv, self.norm = nn.Conv2d(channels, channels, 3, padding=1, groups=_groups(channels, group)), nn.BatchNorm2d(channels)

@@ -46,6 +46,7 @@ class ResNet(nn.Module):
 
     input, masks_padding, min_frames = "feats", True, 1
     layers, output = ("embedding",), "embedding"
+    fused_norms = (("conv1", "norm1"),)  # see inference.py
 
     def __init__(
         self, feat_dim, depth=34, width=32, embed_dim=256, pooling: PoolingName = "tstp", gate: Literal["none", "se", "simam"] = "none", heads=8,
@@ -70,7 +71,7 @@ class ResNet(nn.Module):
     def frames(self, x, lengths=None):
         """x: (B, T, feat_dim) -> (B, channels * filters, T / 8), lengths of these"""
         h = blank(x.transpose(1, 2).unsqueeze(1), lengths)  # (B, 1, feat_dim, T)
-        h = blank(F.relu(self.norm1(self.conv1(h))), lengths)  # (B, width, feat_dim, T)
+        h = blank(F.relu_(self.norm1(self.conv1(h))), lengths)  # (B, width, feat_dim, T)
         for stage in self.stages:
             for block in stage:
                 h, lengths = block(h, lengths)  # (B, 8 width, feat_dim / 8, T / 8) at the end
@@ -100,21 +101,25 @@ class Block(nn.Module):
         """x: (B, inputs, filters, T), zero where padding is -> (B, out_channels, filters / stride, T / stride), zero likewise; lengths of these"""
         new = after_conv(lengths, 3, self.stride, padding=1)
         h = self.gate(self.convolved(x, lengths, new), new)
-        return blank(F.relu(h + self.shortcut(x)), new), new
+        return blank(F.relu_(h.add_(self.shortcut(x))), new), new
 
 
 class Basic(Block):
+    fused_norms = (("conv1", "norm1"), ("conv2", "norm2"))  # see inference.py
+
     def __init__(self, inputs, channels, stride, gate):
         super().__init__(inputs, channels, stride, gate)
         self.conv1, self.norm1 = nn.Conv2d(inputs, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels)
         self.conv2, self.norm2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
 
     def convolved(self, x, lengths, new):
-        h = blank(F.relu(self.norm1(self.conv1(x))), new)
+        h = blank(F.relu_(self.norm1(self.conv1(x))), new)
         return self.norm2(self.conv2(h))
 
 
 class Bottleneck(Block):
+    fused_norms = (("conv1", "norm1"), ("conv2", "norm2"), ("conv3", "norm3"))  # see inference.py
+
     def __init__(self, inputs, channels, stride, gate):
         super().__init__(inputs, 4 * channels, stride, gate)
         self.conv1, self.norm1 = nn.Conv2d(inputs, channels, 1, bias=False), nn.BatchNorm2d(channels)
@@ -122,8 +127,8 @@ class Bottleneck(Block):
         self.conv3, self.norm3 = nn.Conv2d(channels, 4 * channels, 1, bias=False), nn.BatchNorm2d(4 * channels)
 
     def convolved(self, x, lengths, new):
-        h = blank(F.relu(self.norm1(self.conv1(x))), lengths)
-        h = F.relu(self.norm2(self.conv2(h)))
+        h = blank(F.relu_(self.norm1(self.conv1(x))), lengths)
+        h = F.relu_(self.norm2(self.conv2(h)))
         return self.norm3(self.conv3(h))
 
 
