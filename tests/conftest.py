@@ -1,6 +1,7 @@
 """What the tests share: the root, one torch thread, the golden data, the optional corpora."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -37,12 +38,17 @@ def corpora():
     return folder
 
 
+PROGRESS = re.compile(r"^submit\.py: \d+ of \d+ jobs done\n|^  \d+ of \d+ \w+ \(.*left\n", re.MULTILINE)
+
+
 @pytest.fixture(scope="session")
 def program():
     """program("steps/eer.py", arg, …, cwd=…, env=…) runs one of ours -> CompletedProcess with text output"""
 
     def run(name, *args, **more):
         command = [sys.executable, str(ROOT / name), *map(str, args)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, **more)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, **more)
+        done.stderr = PROGRESS.sub("", done.stderr)  # which a busy machine brings forth
+        return done
 
     return run
