@@ -131,6 +131,13 @@ def test_the_program_prints_the_table(program):
     assert re.fullmatch(r"cpu \(1 thread, fp32, 2 at a time\): [\d,.]+ embeddings a second, [\d,]+ times real time", lines[-1])
 
 
+@pytest.mark.parametrize("words, at_once", [(["xvector", "--frames", 150], 3), (["xvector", "--frames", 600], 1), (["sinctdnn"], 2)])
+def test_the_rate_is_of_as_many_at_a_time_as_are_extracted(program, words, at_once):
+    done = program(PROGRAM, *words, "--model-args", NARROW)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"cpu (1 thread, fp32, {at_once} at a time)" in done.stdout
+
+
 def test_waveforms_have_one_column_whatever_is_said(program):
     done = program(PROGRAM, "sinctdnn", "--model-args", NARROW, "--rate", "false")
     assert done.returncode == 0

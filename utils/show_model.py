@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Show a network as a table: layer, output, parameters, multiplications, what a value sees; and how fast it embeds.
+"""Show a network as a table: layer, output, parameters, multiplications, what a value sees; and how fast steps/extract.py embeds with it.
 
 Multiplications (each with an addition) are those of convolutions, matrices and attention, for one utterance.
 `sees` counts frames of the features (samples of a waveform); * stands where the whole utterance counts too, by a gate, a norm or attention.
@@ -27,8 +27,8 @@ def parse_args():
     parser.add_argument("--model-args", default="", help="arguments of the network, 'name=value name=value'; a wrong one lists them all")
     parser.add_argument("--feat-dim", type=positive_int, default=80, help="columns of the features; waveforms have one")
     parser.add_argument("--frames", type=count, default=0, help="length of the utterance in frames (samples of a waveform); 0: two seconds")
-    parser.add_argument("--rate", type=boolean, default=True, help="measure embeddings per second, on the CPU and on a card where there is one")
-    parser.add_argument("--batch-size", type=positive_int, default=8, help="utterances at a time, for the rate")
+    parser.add_argument("--rate", type=boolean, default=True, help="measure how fast it embeds, on the CPU and on a card where there is one")
+    parser.add_argument("--batch-size", type=count, default=0, help="utterances at a time, for the rate; 0: as many as steps/extract.py takes")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="precision, for the rate")
     parser.add_argument("--num-threads", type=positive_int, default=1, help="threads on the CPU, for the rate")
     return parser.parse_args()
@@ -101,25 +101,29 @@ def print_table(rows):
 
 
 def measured(model, args, device, feat_dim, frames):
-    """The best of the passes that fit into a second or two, at least two."""
+    """The best of the passes, as steps/extract.py makes them, that fit into a second or two, at least two."""
     import time
 
     import torch
 
-    from pytorch.device import autocast
+    from pytorch.device import keep_memory
+    from pytorch.extraction import Embedder, frames_at_once
 
-    model = model.eval().to(device)
-    x = torch.randn(args.batch_size, frames, feat_dim, device=device) * (1000 if model.input == "wave" else 1)
+    keep_memory()
+    is_wave = model.input == "wave"
+    seconds = frames / RATE if is_wave else frames * SHIFT
+    batch = args.batch_size or max(1, int(frames_at_once(None, device) * SHIFT / seconds))
+    embedder = Embedder.of(model.eval().to(device), precision=args.precision)
+    x = torch.randn(batch, frames, feat_dim, device=device) * (1000 if is_wave else 1)
     times, started = [], time.monotonic()
-    with torch.inference_mode(), autocast(device, args.precision):
+    with torch.inference_mode():
         while len(times) < 3 or time.monotonic() - started < 1.5:
             before = time.monotonic()
-            model.embed(x).float().cpu()
+            embedder.embed(x).float().cpu()
             times.append(time.monotonic() - before)
-    rate = args.batch_size / min(times[1:])
-    seconds = frames / RATE if model.input == "wave" else frames * SHIFT
+    rate = batch / min(times[1:])
     where = f"{args.num_threads} thread{'s' * (args.num_threads > 1)}" if device.type == "cpu" else torch.cuda.get_device_name(device)
-    return f"{device.type} ({where}, {args.precision}, {args.batch_size} at a time): {rate:,.1f} embeddings a second, {rate * seconds:,.0f} times real time"
+    return f"{device.type} ({where}, {args.precision}, {batch} at a time): {rate:,.1f} embeddings a second, {rate * seconds:,.0f} times real time"
 
 
 if __name__ == "__main__":
