@@ -22,6 +22,8 @@ CASES = {
     "average": "--ema 0.9",
     "sampled": "--loss-args sampled_classes=3 --accumulate 2",
     "sampled adam": "--loss-args sampled_classes=3 --optimizer adamw --lr 0.001",
+    "adacos": "--loss aam --loss-args adacos=dynamic",
+    "adacos sampled": "--loss aam --loss-args 'adacos=dynamic sampled_classes=4'",
     "softmax": "--loss softmax",
     "numbers": "--targets utt2age --loss regression",
     "concordance": "--targets utt2age --loss regression --loss-args kind=ccc --accumulate 2",

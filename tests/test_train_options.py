@@ -74,6 +74,26 @@ def said_by(*words):
 # ---- what is learnt
 
 
+@pytest.mark.parametrize("more", [(), ("--freeze", "frames")], ids=["all", "frozen"])
+@pytest.mark.parametrize(
+    ("loss", "args"),
+    [
+        ("aam", "adacos=dynamic"),
+        ("am", "adacos=dynamic sampled_classes=4"),
+        ("aam", "adacos=fixed topk=2"),
+        ("aam", "margin_unit=deg margin=12 subcentres=2"),
+        ("am", "anneal=true"),
+        ("coco", "sampled_classes=3"),
+    ],
+)
+def test_the_options_of_margin_losses_train(loss, args, more, data, tmp_path):
+    train_here(*SHORT, *more, "--loss", loss, "--loss-args", args, data, tmp_path / "x")
+    assert all(math.isfinite(float(row["loss"])) for row in rows_in(tmp_path / "x"))
+    scales = {epoch: tensors_in(tmp_path / "x", epoch).get("loss.scale") for epoch in (1, 2)}
+    assert ("dynamic" in args) == (scales[1] is not None)
+    assert scales[1] is None or scales[1] != scales[2]
+
+
 @pytest.mark.parametrize(
     ("targets", "loss", "args", "classes"),
     [

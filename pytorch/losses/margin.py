@@ -32,7 +32,7 @@ class CosineSoftmax(Loss):
             raise Fail(f"--loss-args: adacos={adacos}: 4 classes or more are needed, there are {num_classes}: with fewer its scale is below 1")
         self.margin, self.adacos, self.topk, self.topk_margin = margin, adacos, topk, topk_margin
         self.sampled_classes = sampled_classes if sampled_classes < num_classes else 0
-        self.has_margin = margin > 0 or topk > 0
+        self.has_margin, self.of_whole_batch = margin > 0 or topk > 0, adacos == "dynamic"
         self.weight = nn.Parameter(torch.empty(num_classes, subcentres * in_dim))  # one row a class: what is sampled and updated as one
         nn.init.xavier_normal_(self.weight)
         if adacos != "none":
@@ -48,7 +48,7 @@ class CosineSoftmax(Loss):
     def _loss(self, x, targets, stage):
         weight = self.weight
         if self.training and self.sampled_classes:
-            classes, targets = sample_classes(targets, len(weight), self.sampled_classes, stage)
+            classes, targets = sample_classes(targets, len(weight), self.sampled_classes, stage, self.of_whole_batch)
             weight = rows_of(weight, classes)
         cosines = self._cosines(x, weight)
         if self.training and self.adacos == "dynamic":

@@ -12,13 +12,14 @@ from torch import distributed
 torch.sparse.check_sparse_tensor_invariants.disable()  # as it is anyway, but torch wants it said and warns otherwise
 
 
-def sample_classes(targets, num_classes, size, stage):
+def sample_classes(targets, num_classes, size, stage, of_whole_batch=False):
     """The classes of a step: all targets', and random others up to `size` (or as many as targets, where these are more).
 
     targets: (B,) class numbers -> classes: (size,) ascending, the same for the same targets, seed and step on whatever device;
     places: (B,) where each target stands among them. With several processes the targets of all are in, and all have the same sample.
+    of_whole_batch: they are of all processes already
     """
-    everyones = _of_all_processes(targets)
+    everyones = targets if of_whole_batch else _of_all_processes(targets)
     size = min(num_classes, max(size, len(everyones)))
     chance = torch.Generator().manual_seed(zlib.crc32(f"{stage.seed} {stage.step} classes".encode()))
     rank = torch.rand(num_classes, generator=chance, dtype=torch.float64, pin_memory=targets.is_cuda).to(targets.device, non_blocking=True)

@@ -44,7 +44,7 @@ class Buffers:
             flat = torch.cat([buffer.flatten() for buffer, _ in of_type])
             for part, (buffer, owners) in zip(flat.split([buffer.numel() for buffer, _ in of_type]), of_type, strict=True):
                 for module, name in owners:
-                    module._buffers[name] = part.view(buffer.shape)
+                    module._buffers[name] = part.view(buffer.shape).data  # without it autograd takes a change of one for a change of all
             self._now.append(flat)
         self._kept = [flat.clone() for flat in self._now]
 
