@@ -1,5 +1,6 @@
 """Kaldi's nnet3 x-vector networks, in text form, as networks of ours: no Kaldi is needed to use an extractor that was trained with it."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -130,9 +131,22 @@ class Nnet3:
         """-> mean and variance as of a BatchNorm1d(eps=1e-3): Kaldi's has an epsilon of its own and a root mean square that it aims at"""
         if self._number(text, "Dim", name) != self._number(text, "BlockDim", name):
             raise Fail(f"{self.path}: '{name}' normalises in blocks; {REMEDY}")
-        epsilon, target = float(self._number(text, "Epsilon", name)), float(self._number(text, "TargetRms", name))
+        epsilon, target = (self._positive(text, key, name) for key in ("Epsilon", "TargetRms"))
         var = self._array(text, "StatsVar", name, 1).astype(np.float64)
+        if var.min() < -epsilon / 2:
+            raise Fail(f"{self.path}: '{name}' has a variance of {var.min():g}; it is damaged")
         return self._array(text, "StatsMean", name, 1), ((var + epsilon) / target**2 - 1e-3).astype(np.float32)
+
+    def _positive(self, text, key, name):
+        """The number after <key>: neither 0 nor more than a float32 takes."""
+        word = self._number(text, key, name)
+        try:
+            value = float(word)
+        except ValueError:
+            value = math.nan
+        if not 1e-12 < value < 1e12:
+            raise Fail(f"{self.path}: '{name}' has <{key}> {word}; a number above 0 expected, it is damaged")
+        return value
 
     def _check_pooling(self, text, name):
         for key, expected in (("NumLogCountFeatures", "0"), ("OutputStddevs", "T")):

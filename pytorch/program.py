@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -55,11 +56,25 @@ def run(main):
         status = _say(name, "interrupted", 130)
     except Terminated:
         status = _say(name, "terminated", 143)
-    except Exception:
-        if not _signals:
+    except Exception as error:
+        if _signals:
+            status = _say(name, "terminated", 143)  # what the signal interrupted made another error of it
+        elif is_out_of_memory(error):
+            status = _say(name, f"{out_of_memory(error)}: take less at a time (--help says which options want memory), or a machine with more", 1)
+        else:
             raise
-        status = _say(name, "terminated", 143)  # what the signal interrupted made another error of it
     sys.exit(status)
+
+
+def is_out_of_memory(error):
+    """Whether an exception says that memory, of the machine or of a card, is not enough; torch has many ways to."""
+    wanted = r"out of memory|allocate memory|not enough memory|(storage size calculation|integer multiplication) overflow"
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and re.search(wanted, str(error), re.IGNORECASE) is not None)
+
+
+def out_of_memory(error):
+    """What is said of it; the logs of jobs are searched for it."""
+    return f"out of memory on {'cuda' if 'CUDA' in str(error) else 'cpu'}"
 
 
 def _raise_terminated(signum, frame):
@@ -81,7 +96,7 @@ def _thread_failed(args):
 
 
 def _say(name, message, status):
-    line = f"{name}: {message}\n"
+    line = f"{name}: {''.join(char if char.isprintable() else char.encode('unicode_escape').decode() for char in str(message))}\n"
     if line not in _said:
         _said.append(line)
         sys.stderr.write(line)  # in one piece: other threads write too

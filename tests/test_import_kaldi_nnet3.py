@@ -220,6 +220,15 @@ BROKEN = [
     (lambda text: text.replace("<StatsMean>  [ ", "<StatsMean>  [ 1 ", 1), f"'tdnn1.affine' has no normalisation of its 16 outputs after it; {REMEDY}"),
     (lambda text: text.replace("<BlockDim> 16", "<BlockDim> 8", 1), f"'tdnn1.batchnorm' normalises in blocks; {REMEDY}"),
     (lambda text: text.replace("<TargetRms> 1 ", "", 1), "'tdnn1.batchnorm' has no <TargetRms>; it is damaged"),
+    *(
+        (
+            lambda text, word=word: text.replace("<TargetRms> 1 ", f"<TargetRms> {word} ", 1),
+            f"'tdnn1.batchnorm' has <TargetRms> {word}; a number above 0 expected",
+        )
+        for word in ("0", "T", "nan", "1e39", "-1")
+    ),
+    (lambda text: re.sub("<Epsilon> \\S+", "<Epsilon> 1e400", text, count=1), "'tdnn1.batchnorm' has <Epsilon> 1e400; a number above 0 expected"),
+    (lambda text: text.replace("<StatsVar>  [ ", "<StatsVar>  [ -", 1), "'tdnn1.batchnorm' has a variance of -"),
     (lambda text: text.replace("<OutputStddevs> T", "<OutputStddevs> F"), "'stats-pooling-0-10000' has <OutputStddevs> F; mean and standard deviation alone"),
 ]
 

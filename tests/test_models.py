@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import math
 import re
 from pathlib import Path
 
@@ -126,7 +127,7 @@ def test_a_batch_gives_what_its_utterances_give_one_by_one(name, more):
         torch.testing.assert_close(call(x, torch.tensor([longest] * 5)), alone, **near)
         if network.masks_padding:
             alone = torch.cat([call(row[None, :length]) for row, length in zip(x, lengths, strict=True)])
-            for filler in (0.0, 1e3):
+            for filler in (0.0, 1e3, math.nan):
                 for row, length in zip(x, lengths, strict=True):
                     row[length:] = filler
                 torch.testing.assert_close(call(x, lengths), alone, **near)
@@ -210,6 +211,10 @@ def test_the_docstring_has_the_papers_table(name):
         ("ecapa", 80, {"channels": "20"}, "--model-args: channels=20: a multiple of parts=8 (2 or more) expected"),
         ("ecapa", 80, {"parts": "1"}, "--model-args: channels=512: a multiple of parts=1 (2 or more) expected"),
         ("campplus", 80, {"blocks": "1,2"}, "--model-args: blocks=1,2: three numbers of layers expected, such as 12,24,16"),
+        ("campplus", 80, {"blocks": "²,1,1"}, "--model-args: blocks=²,1,1: three numbers of layers expected, such as 12,24,16"),
+        ("xvector", 80, {"norm_eps": "0"}, "--model-args: norm_eps=0: a number above 0 expected"),
+        ("ecapa", 80, {"std_floor": "0"}, "--model-args: std_floor=0: a number above 0 expected"),
+        ("xvector_mfcc", 1, {"sample_rate": "80"}, "--model-args: sample_rate=80: 1000 or more expected"),
         ("campplus", 80, {"blocks": "1,0,2"}, "--model-args: blocks=1,0,2: three numbers of layers expected, such as 12,24,16"),
         ("xvector_sincnet", 1, {"sinc_dim": "9"}, "--model-args: sinc_dim=9: an even number expected, the filters are in pairs"),
         ("sinctdnn", 1, {"scale": "two"}, "--model-args: scale=two: none, unit or logistic expected"),

@@ -49,6 +49,32 @@ def test_a_mistake_of_ours_in_a_thread_keeps_its_traceback(root):
     assert "ZeroDivisionError" in done.stderr and "Traceback" in done.stderr
 
 
+@pytest.mark.parametrize("size", ["10**6, 10**7", "10**12, 10**12"], ids=["more than there is", "more than can be counted"])
+def test_memory_that_is_not_enough_is_one_line(root, size):
+    done = run_main(
+        root,
+        f"""
+        def main():
+            import torch
+
+            torch.empty({size})
+        """,
+    )
+    said = "-c: out of memory on cpu: take less at a time (--help says which options want memory), or a machine with more\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+def test_names_with_odd_letters_stay_in_one_line(root):
+    done = run_main(
+        root,
+        r"""
+        def main():
+            raise Fail("has no 'a\nb\u2028é\x1b[0m'")
+        """,
+    )
+    assert (done.returncode, done.stderr) == (1, "-c: has no 'a\\nb\\u2028é\\x1b[0m'\n")
+
+
 def test_a_file_named_in_a_conf_is_looked_for_from_the_folder_of_the_conf_on(tmp_path):
     parser = Parser("Reads.")
     parser.add_argument("--feats", type=Path)

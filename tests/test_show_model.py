@@ -166,6 +166,8 @@ def test_a_file_in_place_of_an_experiment_directory_is_said(tmp_path, program):
     "words, message",
     [
         (["resnett"], f"resnett: no network, and no experiment; the networks are {', '.join(MODELS)}"),
+        (["xvector", "--frames", "100000000"], "--frames, --feat-dim: 100,000,000 values at most can be looked at"),
+        (["xvector", "--feat-dim", "1" + 20 * "0"], "--frames, --feat-dim: 100,000,000 values at most can be looked at"),
         (["xvector", "--frames", "14"], "--frames 14: xvector needs 15 or more"),
         (
             ["xvector", "--model-args", "width=5"],

@@ -19,6 +19,7 @@ from pytorch.program import Fail, Parser, boolean, count, positive_int, run
 
 SECONDS = 2  # of an utterance, where --frames does not say otherwise
 SHIFT, RATE = 0.01, 16000  # seconds from frame to frame, samples a second
+MOST = 10**8  # values of an utterance
 
 
 def parse_args():
@@ -37,12 +38,15 @@ def parse_args():
 def main():
     args = parse_args()
     name, feat_dim, model_args = asked_for(args)
+    if feat_dim * max(args.frames, int(SECONDS / SHIFT)) > MOST:
+        raise Fail(f"--frames, --feat-dim: {MOST:,} values at most can be looked at")
 
     import torch
 
     from pytorch.models.describe import describe
 
-    model = build(name, feat_dim, model_args)
+    with torch.device("meta"):  # shapes alone
+        model = build(name, feat_dim, model_args)
     feat_dim = 1 if model.input == "wave" else feat_dim
     frames = args.frames or (SECONDS * RATE if model.input == "wave" else int(SECONDS / SHIFT))
     if frames < model.min_frames:

@@ -168,16 +168,27 @@ def read_weights(path, peer):
         if not name.endswith(COUNTED) and not _any(peer.dead, name):
             if isinstance(value, dict):
                 raise Fail(f"{path}: '{name}' holds names of its own where a weight was expected; is it this peer's?")
-            if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.is_sparse or value.device.type != "cpu":
+            if not isinstance(value, torch.Tensor) or not _is_plain(value):
                 raise Fail(f"{path}: '{name}' is no tensor of real numbers; damaged, or of another version")
+            value = value.float()
             if not torch.isfinite(value).all():
                 raise Fail(f"{path}: '{name}' holds values that are not finite; its training went astray")
+            if name.endswith(".running_var") and (value < 0).any():
+                raise Fail(f"{path}: '{name}' holds variances below 0; damaged, or of another version")
             prefix = next(filter(name.startswith, peer.fronts), None)
             if prefix is None:
-                weights[name.removeprefix(peer.prefix)] = value.float()
+                weights[name.removeprefix(peer.prefix)] = value
             else:
-                front[name.removeprefix(prefix)] = value.float()
+                front[name.removeprefix(prefix)] = value
     return weights, front, settings
+
+
+def _is_plain(tensor):
+    """Whether it is one of real numbers, each of which lies in the file."""
+    import torch
+
+    real = tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64) and tensor.device.type == "cpu"
+    return real and tensor.layout == torch.strided and not tensor.is_nested and tensor.numel() * tensor.itemsize <= tensor.untyped_storage().nbytes()
 
 
 def _read(path, classes):

@@ -16,6 +16,8 @@ A layer of a block sees all that came before it (1 -> 128 channels) and adds 32 
 layers make of the mean of the utterance and the mean of the 100 frames around.
 """
 
+import re
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -138,7 +140,6 @@ def segment_means(h, lengths=None):
 
 
 def _numbers(text):
-    counts = text.split(",")
-    if len(counts) != 3 or not all(count.isdigit() and int(count) for count in counts):
+    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3}){2}", text, re.ASCII):
         raise Fail(f"--model-args: blocks={text}: three numbers of layers expected, such as 12,24,16")
-    return map(int, counts)
+    return map(int, text.split(","))

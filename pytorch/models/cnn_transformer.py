@@ -44,8 +44,9 @@ class CnnTransformer(nn.Module):
     def embed(self, x, lengths=None, layer=None):
         """x: (B, T, feat_dim) with T >= min_frames; lengths: (B,) frames of each utterance, the rest is padding
         -> (B, embed_dim), the same whatever the padding"""
+        x = blank(x.transpose(1, 2), lengths)  # (B, feat_dim, T)
         maps = [_mean_map(cnn, x, lengths) for cnn in self.cnns]
-        h, lengths = F.max_pool2d(x.transpose(1, 2), (1, 4)).transpose(1, 2), after_conv(lengths, 4, 4)  # (B, T / 4, feat_dim)
+        h, lengths = F.max_pool2d(x, (1, 4)).transpose(1, 2), after_conv(lengths, 4, 4)  # (B, T / 4, feat_dim)
         padding = None if lengths is None else ~frame_mask(h.transpose(1, 2), lengths).squeeze(1)
         for layer in self.encoder:
             h = layer(h, src_key_padding_mask=padding)
@@ -61,8 +62,8 @@ def _block(inputs, outputs, dropout):
 
 
 def _mean_map(cnn, x, lengths):
-    """-> (B, 4 channels * feat_dim / 32): the last map of a CNN, averaged over time"""
-    h = blank(x.transpose(1, 2).unsqueeze(1), lengths)  # (B, 1, feat_dim, T)
+    """x: (B, feat_dim, T), zero where padding is -> (B, 4 channels * feat_dim / 32): the last map of a CNN, averaged over time"""
+    h = x.unsqueeze(1)  # (B, 1, feat_dim, T)
     for block, size in zip(cnn, (2, 4, 4), strict=True):
         h, lengths = F.max_pool2d(block(h), size), after_conv(lengths, size, size)
         h = blank(h, lengths)

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pytorch.arguments import need_above_zero
 from pytorch.models.padding import blank, masked_mean
 from pytorch.models.pooling import PoolingName, build_pooling
 from pytorch.program import Fail
@@ -39,6 +40,7 @@ class Ecapa(nn.Module):
         super().__init__()
         if channels % parts or parts < 2:
             raise Fail(f"--model-args: channels={channels}: a multiple of parts={parts} (2 or more) expected")
+        need_above_zero("--model-args", std_floor=std_floor)
         self.embed_dim, self.summed = embed_dim, summed
         self.masks_padding, self.min_frames = not reflect, 5 if reflect else 1  # what is reflected is less than all
         mode = "reflect" if reflect else "zeros"

@@ -54,7 +54,7 @@ class MfaConformer(nn.Module):
 
     def frames(self, x, lengths=None):
         """x: (B, T, feat_dim) -> (B, blocks * dim, T / 2), lengths of these"""
-        h = F.relu(self.conv(x.transpose(1, 2).unsqueeze(1)))  # (B, dim, feat_dim / 2, T / 2)
+        h = F.relu(self.conv(blank(x.transpose(1, 2), lengths).unsqueeze(1)))  # (B, dim, feat_dim / 2, T / 2)
         lengths = after_conv(lengths, 3, 2)
         h = self.dropout(self.enter(h.flatten(1, 2).transpose(1, 2)) * math.sqrt(self.dim))  # (B, T / 2, dim)
         positions = self.dropout(_positions(h.shape[1], self.dim, h.device).to(h.dtype))

@@ -23,7 +23,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from pytorch.arguments import need_at_most
-from pytorch.models.padding import frame_mask, masked_mean, widened
+from pytorch.models.padding import blank, frame_mask, masked_mean, widened
 from pytorch.program import Fail
 
 PoolingName = Literal["tap", "tstp", "sap", "mha", "dmha", "asp", "astp", "mqmha"]
@@ -46,9 +46,8 @@ def mean_std(h, lengths=None, correction=0, eps=0.0):
         mean, squares = _Moments.apply(h) if _learns(h) else _moments(h)
         var = squares / max(1, h.shape[2] - correction)
     else:
-        mask = frame_mask(h, lengths)
-        mean = (h * mask).sum(2) / lengths[:, None]
-        var = ((h - mean.unsqueeze(2)) * mask).square().sum(2) / (lengths[:, None] - correction).clamp(min=1)
+        mean = blank(h, lengths).sum(2) / lengths[:, None]
+        var = blank(h - mean.unsqueeze(2), lengths).square().sum(2) / (lengths[:, None] - correction).clamp(min=1)
     return torch.cat([mean, (var.clamp(min=1e-10) + eps).sqrt()], dim=1)
 
 

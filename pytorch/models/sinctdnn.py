@@ -121,6 +121,7 @@ class XVectorMFCC(nn.Module):
         from torchaudio.transforms import MFCC
 
         _one_channel(feat_dim)
+        _check_rate(sample_rate)
         need_at_most("--model-args", 128, num_ceps=num_ceps)
         self.embed_dim = embed_dim
         with torch.device("cpu"), warnings.catch_warnings(action="ignore"):  # 128 mel filters are too many for 400 samples: the lowest are empty, there as here
@@ -206,8 +207,7 @@ class SincFilters(nn.Module):
 
     def __init__(self, number, sample_rate, pairs=False):
         super().__init__()
-        if sample_rate < 1000:
-            raise Fail(f"--model-args: sample_rate={sample_rate}: 1000 or more expected")
+        _check_rate(sample_rate)
         self.number, self.pairs, self.highest = number, pairs, sample_rate / 2
         lowest, top = 2595 * math.log10(1 + 30 / 700), 2595 * math.log10(1 + (sample_rate / 2 - self.min_low_hz - self.min_band_hz) / 700)
         hz = 700 * (10 ** (torch.linspace(lowest, top, number // (1 + pairs) + 1, dtype=torch.float64) / 2595) - 1)  # evenly on the mel scale
@@ -251,6 +251,11 @@ class InstanceNorm(nn.Module):
 def _one_channel(feat_dim):
     if feat_dim != 1:
         raise Fail(f"this network takes waveforms, one value a sample; these are features of {feat_dim} columns")
+
+
+def _check_rate(sample_rate):
+    if sample_rate < 1000:
+        raise Fail(f"--model-args: sample_rate={sample_rate}: 1000 or more expected")
 
 
 def _full_precision(x):

@@ -17,6 +17,7 @@ from typing import Literal
 
 from torch import nn
 
+from pytorch.arguments import need_above_zero
 from pytorch.models.pooling import mean_std
 from pytorch.program import Fail
 
@@ -38,6 +39,7 @@ class XVector(nn.Module):
     ):  # fmt: skip
         super().__init__()
         self.embed_dim, self.output, self.layers = embed_dim, output, ("segment6", "segment7") if segment7 else ("segment6",)
+        need_above_zero("--model-args", norm_eps=norm_eps)
         if output not in self.layers:
             raise Fail(f"--model-args: output={output}: not with segment7=false")
         self.std_eps, self.unbiased = std_eps, unbiased
