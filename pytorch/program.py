@@ -60,7 +60,8 @@ def run(main):
         if _signals:
             status = _say(name, "terminated", 143)  # what the signal interrupted made another error of it
         elif is_out_of_memory(error):
-            status = _say(name, f"{out_of_memory(error)}: take less at a time (--help says which options want memory), or a machine with more", 1)
+            where = "cuda" if "CUDA" in str(error) else "cpu"
+            status = _say(name, f"out of memory on {where}: take less at a time (--help says which options want memory), or a machine with more", 1)
         else:
             raise
     sys.exit(status)
@@ -68,13 +69,8 @@ def run(main):
 
 def is_out_of_memory(error):
     """Whether an exception says that memory, of the machine or of a card, is not enough; torch has many ways to."""
-    wanted = r"out of memory|allocate memory|not enough memory|(storage size calculation|integer multiplication) overflow"
+    wanted = r"out of memory|allocate (shared )?memory|not enough memory|ALLOC_FAILED|(storage size calculation|integer multiplication) overflow"
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and re.search(wanted, str(error), re.IGNORECASE) is not None)
-
-
-def out_of_memory(error):
-    """What is said of it; the logs of jobs are searched for it."""
-    return f"out of memory on {'cuda' if 'CUDA' in str(error) else 'cpu'}"
 
 
 def _raise_terminated(signum, frame):

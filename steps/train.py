@@ -37,20 +37,7 @@ from pytorch.launch import LAUNCHED, is_part, launch, locks, one_of_many
 from pytorch.losses import LOSSES, parse_loss_args
 from pytorch.marker import Marker, options_of
 from pytorch.models import MODELS, ON_WAVES, parse_model_args
-from pytorch.program import (
-    Fail,
-    Parser,
-    boolean,
-    commit,
-    count,
-    fraction,
-    is_out_of_memory,
-    non_negative_float,
-    out_of_memory,
-    positive_float,
-    positive_int,
-    run,
-)  # fmt: skip
+from pytorch.program import Fail, Parser, boolean, commit, count, fraction, is_out_of_memory, non_negative_float, positive_float, positive_int, run
 from pytorch.progress import clock
 
 RANGE_TEST_STEPS = 300
@@ -340,7 +327,7 @@ def advice(args, device):
         if not is_out_of_memory(error):
             raise
         lower = f"--batch-size (now {args.batch_size}) or --max-frames (now {args.max_frames}), or the widths in --model-args; or raise --accumulate"
-        raise Fail(f"{out_of_memory(error)}: lower {lower}") from None
+        raise Fail(f"out of memory on {device}: lower {lower}") from None
 
 
 def work(args, training, device, processes, marker):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pytorch.experiment import Experiment
-from pytorch.models import MODELS, build_model, network_class, parse_model_args
+from pytorch.models import MODELS, ON_WAVES, build_model, network_class, parse_model_args
 from pytorch.program import Fail, Parser, boolean, count, positive_int, run
 
 SECONDS = 2  # of an utterance, where --frames does not say otherwise
@@ -38,7 +38,7 @@ def parse_args():
 def main():
     args = parse_args()
     name, feat_dim, model_args = asked_for(args)
-    if feat_dim * max(args.frames, int(SECONDS / SHIFT)) > MOST:
+    if (1 if name in ON_WAVES else feat_dim) * max(args.frames, int(SECONDS / SHIFT)) > MOST:
         raise Fail(f"--frames, --feat-dim: {MOST:,} values at most can be looked at")
 
     import torch
