@@ -49,7 +49,7 @@ def test_a_mistake_of_ours_in_a_thread_keeps_its_traceback(root):
     assert "ZeroDivisionError" in done.stderr and "Traceback" in done.stderr
 
 
-@pytest.mark.parametrize("size", ["10**6, 10**7", "10**12, 10**12"], ids=["more than there is", "more than can be counted"])
+@pytest.mark.parametrize("size", ["10**7, 10**7", "10**12, 10**12"], ids=["more than there is", "more than can be counted"])
 def test_memory_that_is_not_enough_is_one_line(root, size):
     done = run_main(
         root,
